@@ -47,8 +47,10 @@ if TYPE_CHECKING:
     class CloseLike(Protocol):
         """What `ConnectionClosed` needs of a close frame's content."""
 
-        code: int
-        reason: str
+        @property
+        def code(self) -> int: ...
+        @property
+        def reason(self) -> str: ...
 
 
 __all__ = [

@@ -1,0 +1,336 @@
+"""Data transfer and closing handshake: one end of a connection (RFC 6455, sections 5 to 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from geventws.core.closing import Closing, close_for
+from geventws.core.codec import FrameDecoder
+from geventws.core.exceptions import (
+    InvalidState,
+    PayloadTooBig,
+    ProtocolError,
+    TooManyFragments,
+)
+from geventws.core.frames import MAX_CONTROL_PAYLOAD, Close, CloseCode, Frame, Opcode
+from geventws.core.journal import Journal
+from geventws.core.messages import MAX_FRAGMENTS, Fragment, MessageAssembler, MessageEncoder
+from geventws.core.states import Side, State
+
+if TYPE_CHECKING:
+    from geventws.core.extensions import Extension
+
+__all__ = ["FAILURES", "MAX_SIZE", "SEND_EOF", "Event", "Protocol"]
+
+# Largest message accepted unless told otherwise: far above usual messages, far below what
+# would let a handful of peers exhaust memory.
+MAX_SIZE = 2**20
+
+# In the output, stands for the end of the stream: half-close the TCP connection.
+SEND_EOF = b""
+
+# What `next_event` returns: a message, a part of one, or a control frame.
+Event = str | bytes | Fragment | Frame
+
+# What `next_event` raises when the peer breaks a rule or a limit.
+FAILURES = (ProtocolError, PayloadTooBig, TooManyFragments, UnicodeDecodeError)
+
+# First bytes of frames that are whole messages.
+WHOLE_TEXT = 0x80 | Opcode.TEXT
+WHOLE_BINARY = 0x80 | Opcode.BINARY
+
+
+class Protocol:
+    """One end of a WebSocket connection, without I/O.
+
+    Give it what arrives with `receive_data` and `receive_eof`, take events from `events`,
+    and write `data_to_send` to the network after each call. Begin with `open`, after the
+    opening handshake.
+
+    Args:
+        side: which end this is. 5.1: a client masks its frames, a server does not.
+        max_size: largest message in bytes (default 1 MiB), or None; a pair limits messages
+            and fragments.
+        max_fragments: most fragments of a message (default 4096), or None.
+        debug: whether to note in the `journal` what happens.
+    """
+
+    __slots__ = (
+        "_assembler",
+        "_decoder",
+        "_discarding",
+        "_fast",
+        "_output",
+        "closing",
+        "encoder",
+        "eof_rcvd",
+        "eof_sent",
+        "journal",
+        "pong",
+        "side",
+        "state",
+        "subprotocol",
+    )
+
+    def __init__(
+        self,
+        side: Side,
+        *,
+        max_size: int | None | tuple[int | None, int | None] = MAX_SIZE,
+        max_fragments: int | None = MAX_FRAGMENTS,
+        debug: bool = False,
+    ) -> None:
+        self.side = side
+        self.state = State.CONNECTING
+        # Result of the opening handshake.
+        self.subprotocol: str | None = None
+        # The close frames received and sent.
+        self.closing = Closing()
+        self.eof_rcvd = False
+        self.eof_sent = False
+        # The answer to the last ping, until it is taken. 5.5.3: "the endpoint MAY elect to
+        # send a Pong frame for only the most recently processed Ping frame."
+        self.pong: bytes | None = None
+        # What happened, for the log; the caller empties it once bytes are handed over.
+        self.journal = Journal(debug)
+        # From messages to bytes.
+        self.encoder = MessageEncoder(side is Side.CLIENT, self.journal)
+        # From bytes to messages.
+        size, fragment_size = max_size if isinstance(max_size, tuple) else (max_size, None)
+        self._decoder = FrameDecoder(side is Side.SERVER, size, fragment_size)
+        self._assembler = MessageAssembler(self._decoder, max_fragments)
+        # Frames and SEND_EOF that wait to be taken by `data_to_send`.
+        self._output: list[bytes] = []
+        # Whether whole messages need no extension and no line in the journal.
+        self._fast = False
+        # 7.1.7: an endpoint "MUST NOT continue to attempt to process data" after it failed
+        # the connection; nor is there anything to process after a close frame.
+        self._discarding = False
+        self.journal.debug_line("= connection is %s", State.CONNECTING.name)
+
+    def _set_state(self, state: State) -> None:
+        self.state = state
+        self.journal.debug_line("= connection is %s", state.name)
+
+    # Opening and ending.
+
+    def open(self, extensions: Sequence[Extension] = (), subprotocol: str | None = None) -> None:
+        """Begin to exchange frames: the opening handshake succeeded.
+
+        Args:
+            extensions: those that were negotiated, in the order of the handshake's answer.
+            subprotocol: the one that was negotiated, if any.
+        """
+        self.encoder.extensions = tuple(extensions)
+        self.subprotocol = subprotocol
+        for extension in extensions:
+            self._decoder.rsv |= (
+                extension.rsv1 << 6 | extension.rsv2 << 5 | extension.rsv3 << 4
+            )
+        self._fast = not (extensions or self.journal.debug)
+        self._set_state(State.OPEN)
+
+    def receive_eof(self) -> EOFError | None:
+        """Take the end of the stream: no more bytes will arrive.
+
+        Returns:
+            What is wrong with it, if no close frame was received before.
+        """
+        self.eof_rcvd = True
+        if self._discarding or self.state is State.CLOSED:
+            return None
+        self._discarding = True
+        if self._decoder.between_frames:
+            self.journal.debug_line("< EOF")
+            return EOFError("unexpected end of stream")
+        have, expected = self._decoder.progress
+        return EOFError(f"stream ends after {have} bytes, expected {expected} bytes")
+
+    def send_eof(self) -> None:
+        """Half-close the TCP connection, once what stands before in the output is written."""
+        if not self.eof_sent:
+            self.eof_sent = True
+            self._output.append(SEND_EOF)
+            self.journal.debug_line("> EOF")
+
+    def end(self) -> None:
+        """Enter the state CLOSED: TCP is closed (RFC 6455, section 7.1.4)."""
+        if self.state is not State.CLOSED:
+            self._discarding = True
+            self._set_state(State.CLOSED)
+
+    # Receiving.
+
+    def receive_data(self, data: bytes) -> None:
+        """Take bytes from the network; then look at `events`."""
+        if not self._discarding:
+            self._decoder.feed(data)
+
+    def events(self) -> Iterator[Event]:
+        """Yield all that arrived, and react to it as the RFC says.
+
+        Whoever must react at another moment uses `next_event`, `receive_close` and
+        `fail_with`, of which this is made.
+        """
+        try:
+            while (event := self.next_event()) is not None:
+                if isinstance(event, Frame) and event.opcode is Opcode.CLOSE:
+                    self.receive_close(event)
+                yield event
+        except FAILURES as exc:
+            self.fail_with(exc)
+
+    def next_event(self) -> Event | None:
+        """Return what arrived next, or None when more bytes are needed.
+
+        Raises:
+            ProtocolError, PayloadTooBig, TooManyFragments, UnicodeDecodeError: the
+                connection must be failed with it: see `fail_with`.
+        """
+        if self._discarding:
+            return None
+        item = self._decoder.decode()
+        if item is None:
+            partial = self._decoder.partial
+            if partial:
+                self._decoder.partial = b""
+                if not self.encoder.extensions:
+                    self._assembler.receive_partial(self._decoder.head, partial)
+            return None
+        head, data = item
+        if self._fast and not self._assembler.busy:
+            if head == WHOLE_BINARY:
+                return data
+            if head == WHOLE_TEXT:
+                return data.decode()
+        return self._receive_frame(Frame.from_head(head, data))
+
+    def _receive_frame(self, frame: Frame) -> Event:
+        frame = self._decode_extensions(frame)
+        self.journal.debug_line("< %s", frame)
+        if frame.opcode < Opcode.CLOSE:
+            return self._assembler.receive(frame.opcode, frame.data, frame.fin)
+        if frame.opcode is Opcode.PING:
+            # 5.5.2: "Upon receipt of a Ping frame, an endpoint MUST send a Pong frame in
+            # response, unless it already received a Close frame."
+            self.pong = self.encoder.encode(Frame(Opcode.PONG, frame.data))
+        return frame
+
+    def _decode_extensions(self, frame: Frame) -> Frame:
+        decoder = self._decoder
+        for extension in reversed(self.encoder.extensions):
+            limit = decoder.max_size
+            if limit is not None:
+                limit -= decoder.message_size
+            if decoder.max_fragment_size is not None:
+                limit = min(limit or decoder.max_fragment_size, decoder.max_fragment_size)
+            try:
+                frame = extension.decode(frame, max_size=limit)
+            except PayloadTooBig as exc:
+                maximum = decoder.max_size or exc.max_size
+                raise PayloadTooBig(exc.size, maximum, decoder.message_size) from exc
+        return frame
+
+    def receive_close(self, frame: Frame) -> None:
+        """Take a close frame: answer it, unless it is an answer.
+
+        A close frame that breaks the rules fails the connection instead.
+        """
+        self._discarding = True
+        try:
+            close = Close.parse(frame.data)
+        except (ProtocolError, UnicodeDecodeError) as exc:
+            self.fail_with(exc)
+            return
+        self.closing.receive(close)
+        # 5.5.1: "If an endpoint receives a Close frame and did not previously send a Close
+        # frame, the endpoint MUST send a Close frame in response."
+        if self.closing.sent is None:
+            self._send_close_frame(close, frame.data)
+        # 7.1.1: "the server MUST close the underlying TCP connection immediately; the client
+        # SHOULD wait for the server to close the connection".
+        if self.side is Side.SERVER:
+            self.send_eof()
+
+    # Sending.
+
+    def data_to_send(self) -> list[bytes]:
+        """Take what must be written to the network; `SEND_EOF` means to half-close it."""
+        output, self._output = self._output, []
+        if self.pong is not None:
+            output.insert(0, self.pong)
+            self.pong = None
+        return output
+
+    def send_data(
+        self, opcode: Opcode, data: bytes, fin: bool = True, compress: bool | None = None
+    ) -> None:
+        """Send a message or a fragment; arguments as for `MessageEncoder.encode_data`.
+
+        Raises:
+            InvalidState: the connection is not open.
+            ProtocolError: the frame may not follow the one before.
+        """
+        self._require_open()
+        self._output.append(self.encoder.encode_data(opcode, data, fin, compress))
+
+    def send_ping(self, data: bytes) -> None:
+        """Send a ping of up to 125 bytes (RFC 6455, section 5.5.2)."""
+        self._send_control(Opcode.PING, data)
+
+    def send_pong(self, data: bytes) -> None:
+        """Send a pong of up to 125 bytes that answers no ping (RFC 6455, section 5.5.3)."""
+        self._send_control(Opcode.PONG, data)
+
+    def _send_control(self, opcode: Opcode, data: bytes) -> None:
+        if len(data) > MAX_CONTROL_PAYLOAD:
+            raise ProtocolError("control frame too long")
+        self._require_open()
+        self._output.append(self.encoder.encode(Frame(opcode, data)))
+
+    def _require_open(self) -> None:
+        if self.state is not State.OPEN:
+            raise InvalidState(f"connection is {self.state.name.lower()}")
+
+    # Closing.
+
+    def send_close(self, code: int | None = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
+        """Begin the closing handshake (RFC 6455, section 7.1.2).
+
+        Args:
+            code: the close code; None sends a close frame without one.
+            reason: at most 123 bytes of UTF-8.
+
+        Raises:
+            InvalidState: the connection is not open.
+            ProtocolError: the code may not be sent, or the reason is too long.
+        """
+        self._require_open()
+        if code is not None:
+            close = Close(code, reason)
+            self._send_close_frame(close, close.serialize())
+        elif reason:
+            raise ProtocolError("cannot send a reason without a code")
+        else:
+            self._send_close_frame(Close(CloseCode.NO_STATUS_RCVD, ""), b"")
+
+    def _send_close_frame(self, close: Close, data: bytes) -> None:
+        self._output.append(self.encoder.encode(Frame(Opcode.CLOSE, data)))
+        self.closing.send(close)
+        self._set_state(State.CLOSING)
+
+    def fail(self, code: int, reason: str = "") -> None:
+        """Fail the connection with a close code and reason (RFC 6455, section 7.1.7)."""
+        # 7.1.7: "If _The WebSocket Connection is Established_ prior to the point where the
+        # endpoint is required to _Fail the WebSocket Connection_, the endpoint SHOULD send a
+        # Close frame with an appropriate status code".
+        if self.state is State.OPEN:
+            self.send_close(code, reason)
+        self._discarding = True
+        if self.side is Side.SERVER:
+            self.send_eof()
+
+    def fail_with(self, exc: BaseException) -> None:
+        """Fail the connection with the close code and reason that an exception calls for."""
+        self.fail(*close_for(exc))
