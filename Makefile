@@ -1,0 +1,78 @@
+# make demo   a chat room in the browser        make test   everything that must hold
+#
+# Needs Python >= 3.11, pip, and make; no compiler. Each command makes its own virtual
+# environment. PYTHON=/path/to/python chooses another interpreter than the one found.
+
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { echo $$python; break; }; done)
+
+HOST ?= 127.0.0.1
+PORT ?= 8000
+
+# Which build the tests must find: without an extension module there is only this one.
+export GEVENTWS_EXPECT = pure
+
+RUFF = .venv/bin/ruff
+RUFF_CHECK = --line-length 100 --target-version py311 --select E,F,W,I,B,UP
+RUFF_FORMAT = --line-length 100 --target-version py311
+SOURCES = geventws tests examples docs setup.py
+PYTEST = .venv/bin/python -m pytest
+
+.PHONY: demo test matrix lint types coverage docs bench clean python
+
+demo: .venv-demo/installed
+	@.venv-demo/bin/python examples/chat.py --host $(HOST) --port $(PORT)
+
+test: lint types matrix
+
+# Each line is another way in which the same tests must pass.
+matrix: coverage
+	GEVENTWS_TEST_PATCH=1 $(PYTEST)
+	GEVENTWS_TEST_DEBUG=1 $(PYTEST)
+	GEVENT_LOOP=libuv $(PYTEST) tests/net
+
+coverage: .venv/installed
+	.venv/bin/coverage run -m pytest
+	.venv/bin/coverage report
+
+lint: .venv/installed
+	$(RUFF) check $(RUFF_CHECK) $(SOURCES)
+	$(RUFF) format --check $(RUFF_FORMAT) $(SOURCES)
+
+types: .venv/installed
+	.venv/bin/mypy
+
+docs: .venv/docs
+	.venv/bin/sphinx-build -W -b html docs docs/_build
+
+bench: .venv/installed
+	.venv/bin/python -m tests.bench
+
+clean:
+	rm -rf .venv .venv-demo build dist *.egg-info docs/_build .coverage
+	rm -rf .mypy_cache .pytest_cache .ruff_cache
+
+python:
+	@test -n "$(PYTHON)" || { echo "No Python >= 3.11 was found: install one, or say" \
+	"make PYTHON=/path/to/python3.11"; exit 1; } >&2
+
+# $(call environment,folder,what pip installs): a fresh virtual environment.
+define environment
+	@rm -rf $(1)
+	@$(PYTHON) -m venv $(1) && $(1)/bin/python -m pip --version >/dev/null || { echo "$(PYTHON)" \
+	"cannot make a virtual environment with pip: install its venv module (on Debian and Ubuntu:" \
+	"apt-get install python3-venv)"; rm -rf $(1); exit 1; } >&2
+	$(1)/bin/python -m pip install --quiet $(2)
+	@touch $(1)/installed
+endef
+
+.venv-demo/installed: setup.cfg setup.py pyproject.toml $(shell find geventws -name '*.py') | python
+	$(call environment,.venv-demo,.)
+
+.venv/installed: setup.cfg setup.py pyproject.toml | python
+	$(call environment,.venv,--editable .[test])
+
+.venv/docs: .venv/installed
+	.venv/bin/python -m pip install --quiet --editable .[docs]
+	@touch $@

@@ -1,0 +1,5 @@
+"""Hands over to setup.cfg, where everything is declared."""
+
+from setuptools import setup
+
+setup()

@@ -1,0 +1,70 @@
+"""What is installed is what setup.cfg says and what this run asked for."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import pathlib
+import pkgutil
+import subprocess
+import sys
+
+import geventws
+import geventws.core
+from geventws.version import version
+
+
+def test_version_is_in_one_place() -> None:
+    assert importlib.metadata.version("geventws") == version
+    assert geventws.__version__ == version
+
+
+def test_command_line_prints_the_version() -> None:
+    command = [sys.executable, "-m", "geventws", "--version"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    assert result.stdout == f"geventws {version}\n"
+
+
+def test_only_gevent_and_greenlet_are_needed_at_run_time() -> None:
+    requirements = importlib.metadata.requires("geventws") or []
+    needed = [line for line in requirements if "extra ==" not in line]
+    assert sorted(line.split(">")[0].strip() for line in needed) == ["gevent", "greenlet"]
+
+
+def test_types_are_shipped() -> None:
+    assert pathlib.Path(geventws.__file__).with_name("py.typed").is_file()
+
+
+def test_core_runs_the_build_that_the_run_asked_for() -> None:
+    """The Makefile says in GEVENTWS_EXPECT which build it made: "compiled" or "pure"."""
+    expected = os.environ.get("GEVENTWS_EXPECT", "pure")
+    modules = pkgutil.iter_modules(geventws.core.__path__, "geventws.core.")
+    files = [importlib.import_module(module.name).__file__ or "" for module in modules]
+    compiled = [file for file in files if not file.endswith(".py")]
+    assert ("compiled" if compiled else "pure") == expected, compiled
+
+
+def test_importing_geventws_patches_nothing() -> None:
+    """Monkey patching is the application's decision, never ours."""
+    program = (
+        "import geventws, gevent.monkey, socket, threading;"
+        "print(gevent.monkey.saved, socket.socket.__module__, threading.Thread.__module__)"
+    )
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    assert result.stdout == "{} socket threading\n"
+
+
+def test_run_has_the_settings_it_was_asked_for() -> None:
+    """A run of the matrix that silently ran like another one would prove nothing."""
+    import logging
+
+    import gevent
+    import gevent.monkey
+
+    patched = os.environ.get("GEVENTWS_TEST_PATCH") == "1"
+    assert gevent.monkey.is_module_patched("socket") is patched
+    debug = os.environ.get("GEVENTWS_TEST_DEBUG") == "1"
+    assert logging.getLogger("geventws").isEnabledFor(logging.DEBUG) is debug
+    loop = os.environ.get("GEVENT_LOOP", "libev")
+    assert loop.removesuffix("-cffi") in type(gevent.get_hub().loop).__module__
