@@ -54,8 +54,9 @@ clean:
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 
 python:
-	@test -n "$(PYTHON)" || { echo "No Python >= 3.11 was found: install one, or say" \
-	"make PYTHON=/path/to/python3.11"; exit 1; } >&2
+	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	{ echo "Python >= 3.11 was not found: install it, or say make PYTHON=/path/to/python3.11"; \
+	exit 1; } >&2
 
 # $(call environment,folder,what pip installs): a fresh virtual environment.
 define environment
