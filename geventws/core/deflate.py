@@ -15,6 +15,9 @@ __all__ = ["PerMessageDeflate"]
 CONT, CLOSE = Opcode.CONT, Opcode.CLOSE
 SYNC_FLUSH = zlib.Z_SYNC_FLUSH
 
+# zlib takes no higher limit.
+MAX_ROOM = sys.maxsize
+
 # What Z_SYNC_FLUSH ends with: an empty block without compression, minus its header.
 TAIL = b"\x00\x00\xff\xff"
 
@@ -133,38 +136,31 @@ class PerMessageDeflate(Extension):
             raise ProtocolError("RSV1 bit set in continuation frame")
         if not self._is_rcvd_compressed:
             return frame
+        # 7.2.2: "Append 4 octets of 0x00 0x00 0xff 0xff to the tail end of the payload of the
+        # message."
         try:
-            data = self._decompress(data, fin, max_size)
+            data = self._decompress(data, TAIL if fin else b"", max_size)
         except zlib.error as exc:
             raise ProtocolError("decompression failed") from exc
         if fin and self.remote_no_context_takeover:
             self._decompressor = None
         return Frame(opcode, data, fin, False, rsv2, rsv3)
 
-    def _decompress(self, data: bytes, fin: bool, max_size: int | None) -> bytes:
-        """Decompress a frame's payload, with what ends the message if it is the last one."""
+    def _decompress(self, data: bytes, tail: bytes, max_size: int | None) -> bytes:
+        """Decompress the next bytes of the peer's stream, and the tail that it leaves out."""
+        decompressor = self._decompressor
+        if decompressor is None:
+            decompressor = self._decompressor = self._make_decompressor()
         # A byte of room more than allowed tells what fits from what does not.
-        room = sys.maxsize if max_size is None else min(max_size + 1, sys.maxsize)
-        result = self._inflate(data, room) if data else b""
-        # 7.2.2: "Append 4 octets of 0x00 0x00 0xff 0xff to the tail end of the payload of the
-        # message." Where the payload ended in a final block there is nothing to complete.
-        if fin and self._decompressor is not None and len(result) < room:
-            result += self._inflate(TAIL, room - len(result))
+        room = MAX_ROOM if max_size is None or max_size >= MAX_ROOM else max_size + 1
+        result = decompressor.decompress(data + tail, room)
+        if decompressor.eof:
+            result = self._decompress_further(result, decompressor.unused_data, tail, room)
         if max_size is not None and len(result) > max_size:
             raise PayloadTooBig(None, max_size)
         return result
 
-    def _inflate(self, data: bytes, room: int) -> bytes:
-        """Decompress bytes that continue the peer's stream, to ``room`` bytes at most."""
-        decompressor = self._decompressor
-        if decompressor is None:
-            decompressor = self._decompressor = self._make_decompressor()
-        result = decompressor.decompress(data, room)
-        if decompressor.eof:
-            return self._inflate_further(result, decompressor.unused_data, room - len(result))
-        return result
-
-    def _inflate_further(self, result: bytes, rest: bytes, room: int) -> bytes:
+    def _decompress_further(self, result: bytes, rest: bytes, tail: bytes, room: int) -> bytes:
         """Decompress what follows a block with BFINAL, where zlib takes its stream to end.
 
         7.2.1: "An endpoint MAY use both DEFLATE blocks with the "BFINAL" bit set to 0 and
@@ -173,13 +169,14 @@ class PerMessageDeflate(Extension):
         results = [result]
         for _ in range(MAX_FINAL_BLOCKS):
             self._decompressor = None
-            if not rest or not room:
+            room -= len(results[-1])
+            # A tail alone completes nothing: some leave out the empty block after a final one.
+            if rest == tail or not room:
                 return b"".join(results)
             decompressor = self._decompressor = self._make_decompressor()
             results.append(decompressor.decompress(rest, room))
             if not decompressor.eof:
                 return b"".join(results)
-            room -= len(results[-1])
             rest = decompressor.unused_data
         raise ProtocolError("too many final blocks in a compressed frame")
 
