@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
+import signal
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +20,7 @@ room: dict[geventws.ServerConnection, Queue[str]] = {}  # who is here, and what 
 
 def post(kind: str, name: str, text: str) -> None:
     """Tell everybody and wait for nobody: each client has a queue of its own."""
-    event = json.dumps(dict(kind=kind, name=name, text=text, time=time.time(), online=len(room)))
+    event = json.dumps(dict(kind=kind, name=name, text=text, online=len(room)))
     if kind == "message":
         history.append(event)
     for ws, outbox in list(room.items()):
@@ -74,6 +74,6 @@ if __name__ == "__main__":
         server = geventws.serve(chat, args.host, args.port, process_request=page, max_size=4096)
     except OSError as exc:
         parser.error(f"cannot listen on port {args.port}: {exc}; choose another one with --port")
-    with server, suppress(KeyboardInterrupt):
-        print(f"Chat at http://{args.host}:{server.address[1]}/  (Ctrl-C ends it)", flush=True)
-        server.serve_forever()
+    gevent.signal_handler(signal.SIGINT, server.shutdown)
+    print(f"Chat at http://{args.host}:{server.address[1]}/  (Ctrl-C ends it)", flush=True)
+    server.serve_forever()
