@@ -1,0 +1,16 @@
+"""WebSockets for gevent: ``serve()``, ``connect()``, and what goes with them."""
+
+from __future__ import annotations
+
+from geventws.core.exceptions import *  # noqa: F403
+from geventws.core.exceptions import __all__ as _exceptions
+from geventws.core.frames import Close, CloseCode, Frame, Opcode
+from geventws.core.headers import Headers, MultipleValuesError
+from geventws.core.http11 import Request, Response
+from geventws.core.states import Side, State
+from geventws.net.client import ClientConnection, connect, unix_connect
+from geventws.net.connection import Connection
+from geventws.net.serve import serve, unix_serve
+from geventws.net.server import Server
+from geventws.net.server_connection import ServerConnection
+from geventws.version import version as __version__

@@ -64,7 +64,7 @@ class Closing:
 def close_for(exc: BaseException) -> Close:
     """Return the code and reason with which an exception fails the connection."""
     if isinstance(exc, ProtocolError):
-        return Close(CloseCode.PROTOCOL_ERROR, str(exc)[:MAX_CONTROL_PAYLOAD - 2])
+        return Close(CloseCode.PROTOCOL_ERROR, str(exc)[: MAX_CONTROL_PAYLOAD - 2])
     if isinstance(exc, UnicodeDecodeError):
         return Close(CloseCode.INVALID_DATA, f"{exc.reason} at position {exc.start}")
     if isinstance(exc, PayloadTooBig):

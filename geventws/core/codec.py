@@ -105,9 +105,14 @@ class FrameDecoder:
         self._pos = 0
 
     @property
+    def has_data(self) -> bool:
+        """Whether there are bytes that `decode` has not taken."""
+        return self._pos < len(self._data)
+
+    @property
     def between_frames(self) -> bool:
         """Whether the bytes fed so far end with a whole frame."""
-        return not self._missing and self._pos == len(self._data)
+        return not self._missing and not self.has_data
 
     @property
     def progress(self) -> tuple[int, int]:

@@ -59,7 +59,9 @@ CLOSE_CODE_EXPLANATIONS: dict[int, str] = {
 
 # 7.4.1: 1005, 1006, and 1015 "MUST NOT be set as a status code in a Close control frame".
 _INTERNAL = {CloseCode.NO_STATUS_RCVD, CloseCode.ABNORMAL_CLOSURE, CloseCode.TLS_HANDSHAKE}
-EXTERNAL_CLOSE_CODES = frozenset(int(code) for code in CloseCode) - {int(code) for code in _INTERNAL}
+EXTERNAL_CLOSE_CODES = frozenset(int(code) for code in CloseCode) - {
+    int(code) for code in _INTERNAL
+}
 
 OK_CLOSE_CODES = frozenset({1000, 1001, 1005})
 

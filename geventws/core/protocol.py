@@ -125,9 +125,7 @@ class Protocol:
         self.encoder.extensions = tuple(extensions)
         self.subprotocol = subprotocol
         for extension in extensions:
-            self._decoder.rsv |= (
-                extension.rsv1 << 6 | extension.rsv2 << 5 | extension.rsv3 << 4
-            )
+            self._decoder.rsv |= extension.rsv1 << 6 | extension.rsv2 << 5 | extension.rsv3 << 4
         self._fast = not (extensions or self.journal.debug)
         self._set_state(State.OPEN)
 
@@ -153,6 +151,10 @@ class Protocol:
             self.eof_sent = True
             self._output.append(SEND_EOF)
             self.journal.debug_line("> EOF")
+
+    def discard(self) -> None:
+        """Ignore what arrives from now on."""
+        self._discarding = True
 
     def end(self) -> None:
         """Enter the state CLOSED: TCP is closed (RFC 6455, section 7.1.4)."""
@@ -180,6 +182,11 @@ class Protocol:
                 yield event
         except FAILURES as exc:
             self.fail_with(exc)
+
+    @property
+    def has_data(self) -> bool:
+        """Whether there are bytes that `next_event` has not looked at."""
+        return not self._discarding and self._decoder.has_data
 
     def next_event(self) -> Event | None:
         """Return what arrived next, or None when more bytes are needed.
@@ -220,16 +227,19 @@ class Protocol:
     def _decode_extensions(self, frame: Frame) -> Frame:
         decoder = self._decoder
         for extension in reversed(self.encoder.extensions):
-            limit = decoder.max_size
-            if limit is not None:
-                limit -= decoder.message_size
-            if decoder.max_fragment_size is not None:
-                limit = min(limit or decoder.max_fragment_size, decoder.max_fragment_size)
+            # Limits hold for what comes out of the extension as well: a few bytes may become
+            # gigabytes.
+            limits = [decoder.max_fragment_size]
+            if decoder.max_size is not None:
+                limits.append(decoder.max_size - decoder.message_size)
+            limit = min((size for size in limits if size is not None), default=None)
             try:
                 frame = extension.decode(frame, max_size=limit)
             except PayloadTooBig as exc:
-                maximum = decoder.max_size or exc.max_size
-                raise PayloadTooBig(exc.size, maximum, decoder.message_size) from exc
+                if limit == decoder.max_fragment_size:
+                    raise
+                assert decoder.max_size is not None
+                raise PayloadTooBig(None, decoder.max_size, decoder.message_size) from exc
         return frame
 
     def receive_close(self, frame: Frame) -> None:

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Accepted", "ServerHandshake", "log_label", "plain_response"]
 
+# Chooses one of the subprotocols that a client offers, or None.
+SelectSubprotocol = Callable[[Sequence[str]], str | None]
+
 
 class Accepted(NamedTuple):
     """A request that was accepted."""
@@ -64,7 +67,8 @@ class ServerHandshake:
         subprotocols: subprotocols to accept, the preferred first. With a list, a client
             that offers none of them is refused.
         select_subprotocol: chooses instead, given what the client offers; it returns one of
-            them, or None to go on without, or raises `NegotiationError` to refuse.
+            them, or None to go on without, or raises `NegotiationError` to refuse. `accept`
+            takes another for a single request.
 
     Raises:
         TypeError: ``origins`` or ``subprotocols`` is not a list.
@@ -79,7 +83,7 @@ class ServerHandshake:
         origins: Sequence[str | re.Pattern[str] | None] | None = None,
         extensions: Sequence[ServerExtensionFactory] | None = None,
         subprotocols: Sequence[str] | None = None,
-        select_subprotocol: Callable[[Sequence[str]], str | None] | None = None,
+        select_subprotocol: SelectSubprotocol | None = None,
     ) -> None:
         # A string is a sequence of strings, too: no origin would ever be in it.
         if isinstance(origins, str):
@@ -92,7 +96,12 @@ class ServerHandshake:
         self._select_subprotocol = select_subprotocol
 
     def accept(
-        self, request: Request, *, date: str, server_header: str | None = SERVER
+        self,
+        request: Request,
+        *,
+        date: str,
+        server_header: str | None = SERVER,
+        select_subprotocol: SelectSubprotocol | None = None,
     ) -> Accepted:
         """Check a request and make the response that accepts it.
 
@@ -100,11 +109,12 @@ class ServerHandshake:
             request: the request.
             date: value of the ``Date`` header.
             server_header: value of the ``Server`` header; None leaves it out.
+            select_subprotocol: chooses the subprotocol of this request, see above.
 
         Raises:
             InvalidHandshake: the request must be refused; `refuse` makes the response.
         """
-        negotiated, extensions, subprotocol = self.process_request(request)
+        negotiated, extensions, subprotocol = self.process_request(request, select_subprotocol)
         headers = Headers([("Date", date)])
         headers.update(negotiated)
         if server_header is not None:
@@ -112,7 +122,9 @@ class ServerHandshake:
         response = Response(101, "Switching Protocols", headers)
         return Accepted(response, extensions, subprotocol)
 
-    def process_request(self, request: Request) -> tuple[Headers, list[Extension], str | None]:
+    def process_request(
+        self, request: Request, select_subprotocol: SelectSubprotocol | None = None
+    ) -> tuple[Headers, list[Extension], str | None]:
         """Check a request and negotiate what it offers (RFC 6455, section 4.2.1 and 4.2.2).
 
         Returns:
@@ -140,11 +152,13 @@ class ServerHandshake:
         if version != "13":
             raise InvalidHeaderValue("Sec-WebSocket-Version", version)
         self._check_origin(headers)
-        return self._negotiate(key, headers)
+        return self._negotiate(key, headers, select_subprotocol or self._select_subprotocol)
 
-    def _negotiate(self, key: str, headers: Headers) -> tuple[Headers, list[Extension], str | None]:
+    def _negotiate(
+        self, key: str, headers: Headers, select_subprotocol: SelectSubprotocol | None
+    ) -> tuple[Headers, list[Extension], str | None]:
         answers, extensions = self._accept_extensions(headers)
-        subprotocol = self._accept_subprotocol(headers)
+        subprotocol = self._accept_subprotocol(headers, select_subprotocol)
         negotiated = Headers()
         negotiated["Upgrade"] = "websocket"
         negotiated["Connection"] = "Upgrade"
@@ -191,14 +205,16 @@ class ServerHandshake:
                     break
         return answers, accepted
 
-    def _accept_subprotocol(self, headers: Headers) -> str | None:
+    def _accept_subprotocol(
+        self, headers: Headers, select_subprotocol: SelectSubprotocol | None
+    ) -> str | None:
         offered = [
             subprotocol
             for value in headers.get_all("Sec-WebSocket-Protocol")
             for subprotocol in parse_subprotocol(value)
         ]
-        if self._select_subprotocol is not None:
-            selected = self._select_subprotocol(offered)
+        if select_subprotocol is not None:
+            selected = select_subprotocol(offered)
             # 4.2.2: "The value chosen MUST be derived from the client's handshake".
             if selected is not None and selected not in offered:
                 raise ValueError(

@@ -1,0 +1,105 @@
+"""What the connections of one hub share: buffer, deadlines, registry."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from typing import Any, Protocol
+
+from gevent import get_hub
+from gevent._hub_local import get_hub_if_exists
+from gevent.monkey import get_original
+from greenlet import getcurrent
+
+from geventws.net.keepalive import Keepalive
+
+__all__ = ["HubState", "get_hub_state", "get_ident"]
+
+# The native thread's identifier: under monkey patching, `_thread.get_ident` is the
+# greenlet's.
+get_ident = get_original("_thread", "get_ident")
+
+# One read takes at most this much: enough for a megabyte to arrive in a few reads, and
+# little for a process, since connections share the buffer.
+RECEIVE_BUFFER_SIZE = 256 * 1024
+
+_all_states: weakref.WeakSet[HubState] = weakref.WeakSet()
+
+
+class Abandonable(Protocol):
+    """What a fork leaves to the parent process."""
+
+    def abandon(self) -> None:
+        """Let go of it, without a word to the peer."""
+
+
+class HubState:
+    """What the connections of one hub share.
+
+    It lives on the hub object, because a thread-local would become greenlet-local under
+    monkey patching: a buffer and a keepalive greenlet for each connection.
+    """
+
+    def __init__(self, hub: Any, created_hub: bool) -> None:
+        self.hub = hub
+        self.loop = hub.loop
+        # The native thread that runs the hub; only it may use the hub's connections.
+        self.thread = get_ident()
+        # Where reads land; nothing refers to it once the reading callback ends.
+        self.buffer = bytearray(RECEIVE_BUFFER_SIZE)
+        self.view = memoryview(self.buffer)
+        self.keepalive = Keepalive(hub)
+        # Connections whose TCP is open.
+        self.streams: set[Abandonable] = set()
+        # Whether geventws made the hub, for a thread that had none.
+        self.created_hub = created_hub
+        # Fair sending: in which turn of the loop a greenlet sends, and what it spent.
+        self.turn = 0.0
+        self.spent = 0
+        self.sender: Any = None
+        _all_states.add(self)
+
+    def release(self) -> None:
+        """Destroy the hub, if geventws made it and nothing uses it any more.
+
+        Call it from the thread's main greenlet. Without it, each thread that connects would
+        leave a loop and its descriptors behind.
+        """
+        if self.created_hub and not self.streams:
+            main_greenlet = self.hub.parent
+            if self.thread == get_ident() and getcurrent() is main_greenlet:
+                self.keepalive.stop()
+                del self.hub.geventws_state
+                self.hub.destroy(destroy_loop=True)
+
+    def abandon(self) -> None:
+        """Forget all connections, which belong to the parent process now."""
+        for stream in list(self.streams):
+            stream.abandon()
+        self.streams.clear()
+        self.keepalive = Keepalive(self.hub)
+
+
+def get_hub_state() -> HubState:
+    """Return the state of this thread's hub, making hub and state if there are none."""
+    created_hub = get_hub_if_exists() is None
+    hub = get_hub()
+    try:
+        state: HubState = hub.geventws_state
+    except AttributeError:
+        state = hub.geventws_state = HubState(hub, created_hub and not _is_main_thread(hub))
+    return state
+
+
+def _is_main_thread(hub: Any) -> bool:
+    return bool(hub.loop.default)
+
+
+def _after_fork_in_child() -> None:
+    # The child's copies of the watchers would read the parent's bytes, and its sends would
+    # fall between the parent's frames.
+    for state in list(_all_states):
+        state.abandon()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,137 @@
+"""The opening handshake's part in a connection: bytes until the first frame."""
+
+from __future__ import annotations
+
+import gevent
+import time
+from email.utils import formatdate
+from typing import Any
+
+from geventws.core.http11 import Request, Response
+from geventws.core.states import State
+from geventws.net.connection import Connection
+from geventws.net.transport import TLSTransport
+
+__all__ = ["OpeningConnection", "http_date"]
+
+_date: tuple[int, str] = (0, "")
+
+
+def http_date() -> str:
+    """Return the time for a ``Date`` header; formatted once a second, not once a handshake."""
+    global _date
+    now = int(time.time())
+    if _date[0] != now:
+        _date = (now, formatdate(now, usegmt=True))
+    return _date[1]
+
+
+class OpeningConnection(Connection):
+    """A connection that can also do an opening handshake, in the greenlet that opens it."""
+
+    __slots__ = ("_interruption", "_opener")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # The greenlet that waits for the peer's part of the handshake.
+        self._opener: Any = None
+        # What ends that wait.
+        self._interruption: Exception | None = None
+
+    def _shake_tls(self) -> None:
+        """Do the TLS handshake, if there is TLS.
+
+        Raises:
+            OSError: it failed.
+        """
+        if isinstance(self._transport, TLSTransport):
+            while not self._transport.handshake(self._state):
+                self._wait_readable()
+
+    def _receive_opening(self) -> bytes:
+        """Wait for bytes of the handshake.
+
+        Raises:
+            EOFError: the stream ended.
+            OSError: the connection is lost.
+        """
+        while (data := self._transport.receive(self._state)) is None:
+            self._wait_readable()
+        if not data:
+            raise EOFError("connection closed in the opening handshake")
+        return data
+
+    def _wait_readable(self) -> None:
+        """Wait until something can be read, or the wait is interrupted."""
+        if self._transport.unsent:
+            self._watch_writes()
+        if self._interruption is None:
+            self._opener = gevent.getcurrent()
+            self._read_watcher.start(self._wake_opener)
+            try:
+                while self._opener is not None:
+                    self._state.hub.switch()
+            finally:
+                self._opener = None
+                self._read_watcher.stop()
+        if self._interruption is not None:
+            raise self._interruption
+
+    def _wake_opener(self) -> None:
+        opener, self._opener = self._opener, None
+        if opener is not None:
+            self._guard(opener.switch, opener)
+
+    def _interrupt_opening(self, exc: Exception) -> None:
+        """End the wait for the peer's part of the handshake with an exception."""
+        self._interruption = exc
+        self._state.loop.run_callback(self._wake_opener)
+
+    def on_deadline(self) -> None:
+        """React to the deadline; called in the keepalive greenlet."""
+        if self._protocol.state is State.CONNECTING and not self._close_due:
+            self._deadline = None
+            self._interrupt_opening(TimeoutError("timed out in the opening handshake"))
+        else:
+            super().on_deadline()
+
+    def _note_request(self, prefix: str, request: Request) -> None:
+        """Write a request to the journal."""
+        journal = self._protocol.journal
+        if journal.debug:
+            line = f"{request.method} {request.path} {request.protocol}"
+            journal.debug_line("%s %s", prefix, line)
+            for name, value in request.headers.raw_items():
+                journal.debug_line("%s %s: %s", prefix, name, value)
+
+    def _note_response(self, prefix: str, response: Response) -> None:
+        """Write a response to the journal."""
+        journal = self._protocol.journal
+        if journal.debug:
+            status = f"{response.status_code} {response.reason_phrase}"
+            journal.debug_line("%s HTTP/1.1 %s", prefix, status)
+            for name, value in response.headers.raw_items():
+                journal.debug_line("%s %s: %s", prefix, name, value)
+            if response.body:
+                journal.debug_line("%s [body] (%d bytes)", prefix, len(response.body))
+
+    def _close_opening(self, linger: bool) -> None:
+        """Close TCP without a WebSocket having been opened.
+
+        Args:
+            linger: whether to wait until the peer closes, at most ``close_timeout`` seconds,
+                so that what was sent is not lost by a reset.
+        """
+        protocol = self._protocol
+        if protocol.state is State.CLOSED:
+            return
+        protocol.discard()
+        protocol.send_eof()
+        self._settle()
+        if linger and not self._broken:
+            self._close_due = True
+            self._set_deadline(self._close_timeout)
+            self._read_watcher.start(self._on_readable)
+        else:
+            self._lost()
+        self._emit()

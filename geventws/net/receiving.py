@@ -1,0 +1,167 @@
+"""Receiving: messages from the inbox to the application."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+from collections.abc import Iterator
+from typing import Any, Literal, overload
+
+import gevent
+
+from geventws.core.exceptions import ConcurrencyError, ConnectionClosedOK
+from geventws.net.endpoint import Endpoint
+from geventws.net.hubs import get_ident
+
+__all__ = ["Receiver"]
+
+
+class Receiver(Endpoint):
+    """What an application does to receive."""
+
+    __slots__ = ("_streaming",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Whether a greenlet is inside `recv_streaming`.
+        self._streaming = False
+
+    @overload
+    def recv(self, timeout: float | None = None, decode: None = None) -> str | bytes: ...
+    @overload
+    def recv(self, timeout: float | None = None, *, decode: Literal[True]) -> str: ...
+    @overload
+    def recv(self, timeout: float | None = None, *, decode: Literal[False]) -> bytes: ...
+    @overload
+    def recv(self, timeout: float | None, decode: Literal[True]) -> str: ...
+    @overload
+    def recv(self, timeout: float | None, decode: Literal[False]) -> bytes: ...
+    @overload
+    def recv(self, timeout: float | None = None, decode: bool | None = None) -> str | bytes: ...
+
+    def recv(self, timeout: float | None = None, decode: bool | None = None) -> str | bytes:
+        """Receive the next message.
+
+        A `gevent.Timeout` or a kill during the wait loses nothing: the next call returns
+        the message.
+
+        Args:
+            timeout: how long to wait, in seconds; None waits for as long as the connection
+                lasts, 0 returns only what is there already.
+            decode: True to get `str`, False to get `bytes`, whatever was sent; None to get
+                `str` for a text and `bytes` for a binary message.
+
+        Returns:
+            The whole message, reassembled if it was fragmented.
+
+        Raises:
+            ConnectionClosedOK, ConnectionClosedError: the connection is closed, and all that
+                arrived before is read.
+            TimeoutError: nothing arrived in time.
+            ConcurrencyError: another greenlet is receiving.
+        """
+        if get_ident() != self._state.thread:
+            self._require_thread()
+        if self._receiver is not None or self._streaming:
+            self._refuse_receiver("recv")
+        inbox = self._inbox
+        if not inbox.size:
+            self._wait_for_message(timeout)
+        message = inbox.get()
+        if self._stalled and inbox.size <= inbox.low:
+            self._unstall()
+        if decode is None:
+            return message
+        if decode:
+            return message if isinstance(message, str) else message.decode()
+        return message.encode() if isinstance(message, str) else message
+
+    def recv_streaming(self, decode: bool | None = None) -> Iterator[str | bytes]:
+        """Receive the next message in fragments, as they arrive.
+
+        A loop that is left early discards the rest of the message.
+
+        Args:
+            decode: as for `recv`.
+
+        Yields:
+            A `str` or `bytes` for each frame of the message.
+
+        Raises:
+            As `recv`, except for timeouts.
+        """
+        self._require_thread()
+        if self._receiver is not None or self._streaming:
+            self._refuse_receiver("recv_streaming")
+        self._streaming = True
+        inbox = self._inbox
+        last = None
+        try:
+            inbox.begin_stream()
+            decoder = codecs.getincrementaldecoder("utf-8")()
+            while last is None or not last.fin:
+                if not inbox.size:
+                    self._wait_for_message(None)
+                last = inbox.get_fragment()
+                if self._stalled and inbox.size <= inbox.low:
+                    self._unstall()
+                if decode or (decode is None and last.text):
+                    yield decoder.decode(last.data, last.fin)
+                else:
+                    yield last.data
+        finally:
+            self._streaming = False
+            inbox.end_stream(last)
+
+    def __iter__(self) -> Iterator[str | bytes]:
+        """Iterate over messages until the connection closes normally.
+
+        Raises:
+            ConnectionClosedError: it did not close normally.
+        """
+        with contextlib.suppress(ConnectionClosedOK):
+            while True:
+                yield self.recv()
+
+    def _refuse_receiver(self, name: str) -> None:
+        raise ConcurrencyError(
+            f"cannot call {name} while another greenlet is already running recv or recv_streaming"
+        )
+
+    def _wait_for_message(self, timeout: float | None) -> None:
+        """Wait until the inbox holds something.
+
+        It needs no lock: between the test and the switch nothing else runs.
+        """
+        if self._queued and not self._writing and not self._batches:
+            self._flush()
+        if timeout is None:
+            self._wait_as_receiver()
+        elif timeout <= 0:
+            if self._ended:
+                raise self._closed_exception()
+            raise TimeoutError("timed out")
+        else:
+            # Timers under a millisecond make libuv complain.
+            timer = gevent.Timeout.start_new(max(timeout, 0.001))
+            try:
+                self._wait_as_receiver()
+            except gevent.Timeout as exc:
+                if exc is not timer:
+                    raise
+                raise TimeoutError(f"timed out in {timeout:.1f}s") from None
+            finally:
+                timer.close()
+
+    def _wait_as_receiver(self) -> None:
+        inbox, switch = self._inbox, self._state.hub.switch
+        receiver = gevent.getcurrent()
+        try:
+            while not inbox.size:
+                if self._ended:
+                    raise self._closed_exception()
+                self._receiver = receiver
+                switch()
+        finally:
+            # Whoever leaves, by whatever exception, must not be switched to any more.
+            self._receiver = None

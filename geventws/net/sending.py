@@ -1,0 +1,241 @@
+"""Sending: messages from the application, whole frames at a time."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import gevent
+
+from geventws.core.exceptions import ConcurrencyError
+from geventws.core.frames import CloseCode, Opcode
+from geventws.core.states import State
+from geventws.net.hubs import get_ident
+from geventws.net.pings import Ping, PingBook
+from geventws.net.receiving import Receiver
+
+__all__ = ["BytesLike", "Data", "Sender"]
+
+BytesLike = bytes | bytearray | memoryview
+Data = str | BytesLike
+
+# How much a greenlet may send in one turn of the loop before others get theirs, in bytes...
+TURN_BYTES = 256 * 1024
+# ...and what a send costs beside its bytes: 128 small sends take about a millisecond.
+TURN_COST = 2048
+
+
+class Sender(Receiver):
+    """What an application does to send."""
+
+    __slots__ = ("_fragmenting",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # The greenlet that sends a message in fragments.
+        self._fragmenting: Any = None
+
+    def send(
+        self,
+        message: Data | Iterable[Data],
+        text: bool | None = None,
+        *,
+        compress: bool | None = None,
+    ) -> None:
+        """Send a message.
+
+        It waits while more than ``write_limit`` bytes are queued, or while another greenlet
+        sends a fragmented message. It never leaves a part of a frame: an exception other than
+        `ConnectionClosed` means that the message was not sent and may be sent again.
+
+        Args:
+            message: `str` is sent as a text, bytes-like objects are sent as a binary message;
+                an iterable of either is sent in fragments, each as soon as it is there.
+            text: True to send bytes as a text message, False to send `str` as a binary one.
+            compress: whether to compress the message, if compression was negotiated; None
+                compresses messages of at least ``compress_threshold`` bytes.
+
+        Raises:
+            ConnectionClosed: the connection is closed or closing.
+            ConcurrencyError: the call comes from the iterable that is being sent.
+            TypeError: the message, or a fragment, is of another type. Iterables must be
+                uniform; if a later fragment is not, the connection is failed with 1011.
+        """
+        if isinstance(message, str):
+            data, is_text = message.encode(), text is not False
+        elif isinstance(message, (bytes, bytearray, memoryview)):
+            data, is_text = message, bool(text)  # type: ignore[assignment]
+        else:
+            self._send_fragments(message, text, compress)
+            return
+        self._prepare_to_send()
+        opcode = Opcode.TEXT if is_text else Opcode.BINARY
+        self._hand_over(self._protocol.encoder.encode_data(opcode, data, True, compress))
+
+    def _prepare_to_send(self) -> None:
+        """Wait until a frame may be handed over; see `send` for what it raises."""
+        if get_ident() != self._state.thread:
+            self._require_thread()
+        while True:
+            if self._protocol.state is not State.OPEN or self._broken:
+                self._refuse_to_send()
+            elif self._fragmenting is not None and self._fragmenting is not gevent.getcurrent():
+                self._wait_for_turn()
+            elif self._queued > self._high or self._is_full():
+                if not self._writing:
+                    self._flush()
+                if self._is_full():
+                    self._wait_for_turn()
+            elif self._spend():
+                return
+
+    def _spend(self) -> bool:
+        """Account for a send; after too much of it, let others run and return False."""
+        state = self._state
+        # The loop's own time: it changes with each turn, and reading it costs 20 ns.
+        now = state.loop.now()
+        if now != state.turn:
+            state.turn = now
+            state.spent = 0
+        state.spent += TURN_COST
+        if state.spent < TURN_BYTES:
+            return True
+        state.spent = 0
+        current = gevent.getcurrent()
+        if state.sender is not current:
+            # Many greenlets sent in this turn; it is not this one that takes it all.
+            state.sender = current
+            return True
+        gevent.sleep(0)
+        return False
+
+    def _refuse_to_send(self) -> None:
+        if not self._broken:
+            self._wait_ended()
+        raise self._closed_exception()
+
+    def _hand_over(self, frame: bytes) -> None:
+        """Give a whole frame away: to the kernel or to the queue."""
+        if self._inbox.size or self._stalled or self._batches:
+            self._write_joined(frame)
+        else:
+            self._write(frame)
+        self._state.spent += len(frame)
+        if self._broken:
+            raise self._closed_exception()
+        if self._protocol.journal.lines:
+            self._emit()
+
+    def _send_fragments(
+        self, fragments: Iterable[Data], text: bool | None, compress: bool | None
+    ) -> None:
+        if isinstance(fragments, Mapping):
+            raise TypeError("data is a dict-like object; send its values, or its JSON text")
+        try:
+            iterator = iter(fragments)
+        except TypeError:
+            raise TypeError("data must be str, bytes, or iterable") from None
+        if self._fragmenting is gevent.getcurrent():
+            raise ConcurrencyError("cannot call send from the iterable that is being sent")
+        opcode: Opcode | None = None
+        kind: type | tuple[type, ...] = ()
+        try:
+            for fragment in iterator:
+                if opcode is None:
+                    kind = str if isinstance(fragment, str) else (bytes, bytearray, memoryview)
+                    if not isinstance(fragment, kind):
+                        raise TypeError("data iterable must contain str or bytes")
+                    self._prepare_to_send()
+                    is_text = kind is str if text is None else text
+                    opcode = Opcode.TEXT if is_text else Opcode.BINARY
+                    self._fragmenting = gevent.getcurrent()
+                else:
+                    if not isinstance(fragment, kind):
+                        raise TypeError("iterable must contain uniform types")
+                    self._prepare_to_send()
+                    opcode = Opcode.CONT
+                data = fragment.encode() if isinstance(fragment, str) else fragment
+                self._hand_over(self._protocol.encoder.encode_data(opcode, data, False, compress))
+            if opcode is not None:
+                self._prepare_to_send()
+                self._hand_over(self._protocol.encoder.encode_data(Opcode.CONT, b"", True, None))
+        except BaseException:
+            # A message without an end cannot be taken back, nor another one begin.
+            if opcode is not None and self._protocol.state is State.OPEN:
+                self._fail(CloseCode.INTERNAL_ERROR, "error in fragmented message")
+            raise
+        finally:
+            if opcode is not None:
+                self._fragmenting = None
+                self._wake_senders()
+
+    @contextlib.contextmanager
+    def batch(self) -> Iterator[None]:
+        """Join what is sent inside a ``with`` block into as few writes as possible.
+
+        Blocks nest. What is joined leaves at the end of the outermost block, however it ends,
+        and whenever ``write_limit`` bytes are there.
+        """
+        self._batches += 1
+        try:
+            yield
+        finally:
+            self._batches -= 1
+            if not self._batches and self._queued and not self._writing:
+                self._flush()
+
+    # Control frames.
+
+    def ping(self, data: Data | None = None, *, ack_on_close: bool = False) -> Ping:
+        """Send a ping (RFC 6455, section 5.5.2).
+
+        Pings are sent by themselves, see ``ping_interval``; call this to measure latency, or
+        to be sure that the peer received all that was sent before.
+
+        Args:
+            data: at most 125 bytes; None chooses some.
+            ack_on_close: whether closing the connection counts as an answer, too.
+
+        Returns:
+            An object whose ``wait(timeout)`` waits for the pong and returns True when it
+            came, and whose ``latency`` then is the time between them in seconds.
+
+        Raises:
+            ConnectionClosed: the connection is closed or closing.
+            ConcurrencyError: a ping with the same data waits for its pong.
+            ProtocolError: there are more than 125 bytes.
+        """
+        self._prepare_to_send()
+        if self._pings is None:
+            self._pings = PingBook()
+        payload = self._pings.new_payload() if data is None else _to_bytes(data)
+        ping = Ping(ack_on_close)
+        self._pings.add(payload, ping)
+        try:
+            self._protocol.send_ping(payload)
+        except BaseException:
+            self._pings.discard(payload)
+            raise
+        self._settle()
+        self._emit()
+        return ping
+
+    def pong(self, data: Data = b"") -> None:
+        """Send a pong that answers no ping (RFC 6455, section 5.5.3).
+
+        Args:
+            data: at most 125 bytes.
+
+        Raises:
+            ConnectionClosed: the connection is closed or closing.
+            ProtocolError: there are more than 125 bytes.
+        """
+        self._prepare_to_send()
+        self._protocol.send_pong(_to_bytes(data))
+        self._settle()
+        self._emit()
+
+
+def _to_bytes(data: Data) -> bytes:
+    return data.encode() if isinstance(data, str) else bytes(data)

@@ -1,0 +1,284 @@
+"""Server: accepts connections and runs a handler for each."""
+
+from __future__ import annotations
+
+import _socket
+import contextlib
+import logging
+import os
+import socket
+import ssl as ssl_module
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+import gevent
+from gevent.event import Event
+
+from geventws.core.exceptions import ConnectionClosed
+from geventws.core.frames import CloseCode
+from geventws.core.journal import Line
+from geventws.core.states import Side, State
+from geventws.net.acceptor import Acceptor
+from geventws.net.hubs import HubState, get_hub_state
+from geventws.net.logs import LoggerLike, log_safely
+from geventws.net.options import ConnectionOptions
+from geventws.net.server_connection import (
+    CRASHES,
+    ServerConnection,
+    ServerOpening,
+    ServerShutdown,
+)
+from geventws.net.transport import TLSTransport, Transport, set_nodelay
+
+__all__ = ["Handler", "Server"]
+
+Handler = Callable[[Any], object]
+
+
+class Server:
+    """Accepts connections and runs a handler for each in a greenlet of its own.
+
+    Made by `serve` and `unix_serve`. As a context manager it accepts at once and shuts down
+    at the end of the block.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        handler: Handler,
+        *,
+        opening: ServerOpening,
+        options: ConnectionOptions,
+        ssl: ssl_module.SSLContext | None = None,
+        open_timeout: float | None = 10,
+        logger: LoggerLike | None = None,
+        create_connection: Callable[..., ServerConnection] | None = None,
+    ) -> None:
+        self.socket = sock
+        self.logger: LoggerLike = logger or logging.getLogger("geventws.server")
+        self.handler = handler
+        # Whether `shutdown` was called.
+        self.closing = False
+        self._opening = opening
+        self._options = options
+        self._ssl = ssl
+        self._open_timeout = open_timeout
+        self._create_connection = create_connection or ServerConnection
+        self._state: HubState | None = None
+        self._acceptor: Acceptor | None = None
+        # The greenlet of each connection, from accepting to the end of its handler.
+        self._greenlets: dict[gevent.Greenlet[..., Any], ServerConnection | None] = {}
+        self._stopped = Event()
+
+    # Life.
+
+    def start(self) -> None:
+        """Begin to accept connections; they are served whenever this thread waits in gevent.
+
+        Raises:
+            RuntimeError: the server was shut down.
+        """
+        if self.closing:
+            raise RuntimeError("the server was shut down; make another with serve()")
+        if self._acceptor is None:
+            self._state = get_hub_state()
+            self._acceptor = Acceptor(
+                self.socket, self._state.hub, self._accepted, self._accept_failed
+            )
+            self._log(logging.INFO, "server listening on %s", self._name())
+
+    @property
+    def started(self) -> bool:
+        """Whether connections are accepted."""
+        return self._acceptor is not None
+
+    def serve_forever(self) -> None:
+        """Accept connections until `shutdown` is called, by this or another greenlet."""
+        self.start()
+        try:
+            self._stopped.wait()
+        finally:
+            self.shutdown()
+
+    def stop(self, timeout: float | None = 10) -> None:
+        """Shut down; the name that gevent's servers have for it."""
+        self.shutdown(timeout=timeout)
+
+    def shutdown(
+        self,
+        code: int = CloseCode.GOING_AWAY,
+        reason: str = "",
+        timeout: float | None = 10,
+        *,
+        close_connections: bool = True,
+    ) -> None:
+        """Stop accepting, close connections, and wait until all handlers have ended.
+
+        Opening handshakes under way are answered with 503. It may be called again, and from
+        a signal handler.
+
+        Args:
+            code: close code for open connections.
+            reason: close reason for open connections.
+            timeout: seconds after which handlers that still run are killed and their TCP
+                connections are closed; None waits for as long as it takes.
+            close_connections: False waits for connections to be closed by others.
+        """
+        hub = gevent.get_hub()
+        if gevent.getcurrent() is hub:
+            # A signal handler runs where nothing may wait.
+            gevent.spawn(self.shutdown, code, reason, timeout, close_connections=close_connections)
+            return
+        first = not self.closing
+        self.closing = True
+        if first:
+            self._log(logging.INFO, "server closing")
+            self._close_listener()
+        if close_connections:
+            self._close_connections(code, reason)
+        try:
+            self._join(timeout)
+        finally:
+            if first:
+                self._log(logging.INFO, "server closed")
+                self._stopped.set()
+        self._stopped.wait(timeout)
+
+    def _close_listener(self) -> None:
+        if self._acceptor is not None:
+            self._acceptor.stop()
+            self._acceptor = None
+        address = self.address if self.socket.family == socket.AF_UNIX else None
+        self.socket.close()
+        if address:
+            with contextlib.suppress(OSError):
+                os.unlink(address)
+
+    def _close_connections(self, code: int, reason: str) -> None:
+        for ws in list(self._greenlets.values()):
+            if ws is not None and ws.state is State.CONNECTING:
+                ws._interrupt_opening(ServerShutdown())
+            elif ws is not None:
+                ws._begin_close(code, reason)
+
+    def _join(self, timeout: float | None) -> None:
+        """Wait for the handlers; after the timeout, kill them and abort their connections."""
+        others = [greenlet for greenlet in self._greenlets if greenlet is not gevent.getcurrent()]
+        gevent.joinall(others, timeout=timeout)
+        late = [greenlet for greenlet in others if not greenlet.dead]
+        for greenlet in late:
+            ws = self._greenlets.get(greenlet)
+            greenlet.kill(block=False)
+            if ws is not None:
+                ws._lost()
+        gevent.joinall(late, timeout=1)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.shutdown()
+
+    # What is known of the server.
+
+    @property
+    def connections(self) -> set[ServerConnection]:
+        """The connections that are open now; a new set at each call."""
+        return {ws for ws in self._greenlets.values() if ws is not None and ws.state is State.OPEN}
+
+    @property
+    def address(self) -> Any:
+        """Where it listens: ``(host, port)``, for IPv6 four items, for Unix sockets a path."""
+        return self.socket.getsockname()
+
+    def fileno(self) -> int:
+        """Return the descriptor of the listening socket."""
+        return self.socket.fileno()
+
+    def _name(self) -> str:
+        address = self.address
+        if self.socket.family == socket.AF_INET:
+            return f"{address[0]}:{address[1]}"
+        if self.socket.family == socket.AF_INET6:
+            return f"[{address[0]}]:{address[1]}"
+        return os.fsdecode(address)
+
+    def _log(self, level: int, message: str, *args: object, exc: OSError | None = None) -> None:
+        log_safely(self.logger, Line(level, message, args, exc))
+
+    # Connections.
+
+    def _accepted(self, sock: _socket.socket, address: Any) -> None:
+        """Serve a connection; called in the hub."""
+        greenlet = gevent.Greenlet(self._serve, sock, address)
+        self._greenlets[greenlet] = None
+        greenlet.start()
+
+    def _accept_failed(self, exc: OSError) -> None:
+        self._log(logging.ERROR, "cannot accept connections for now", exc=exc)
+
+    def _serve(self, sock: _socket.socket, address: Any) -> None:
+        """Serve a connection, in its greenlet, from which no exception escapes."""
+        current = gevent.getcurrent()
+        ws = None
+        try:
+            ws = self._make_connection(sock, address)
+            self._greenlets[current] = ws
+            if ws._open(self._opening):
+                self._run_handler(ws)
+        except gevent.GreenletExit:
+            pass
+        finally:
+            if ws is None:
+                sock.close()
+            elif ws.state is State.CONNECTING:
+                ws._lost()
+            self._greenlets.pop(current, None)
+
+    def _make_connection(self, sock: _socket.socket, address: Any) -> ServerConnection:
+        set_nodelay(sock)
+        transport = (
+            Transport(sock)
+            if self._ssl is None
+            else TLSTransport(sock, self._ssl, server_side=True)
+        )
+        assert self._state is not None
+        debug = self.logger.isEnabledFor(logging.DEBUG)
+        ws: ServerConnection = self._options.make(
+            self._create_connection, transport, Side.SERVER, self._state, self.logger, debug
+        )
+        ws.server = self
+        ws._remote_address = address
+        ws._set_deadline(self._open_timeout)
+        return ws
+
+    def _run_handler(self, ws: ServerConnection) -> None:
+        """Run the handler, then close the connection as its end demands."""
+        try:
+            self.handler(ws)
+        except gevent.GreenletExit:
+            # Killed: the greenlet ends at once, and the hub does the closing handshake.
+            ws._begin_close(CloseCode.GOING_AWAY)
+        except ConnectionClosed as exc:
+            # The connection's own end comes first in the log.
+            ws.close(CloseCode.INTERNAL_ERROR)
+            self._log_crash(ws, exc)
+        except CRASHES as exc:
+            self._log_crash(ws, exc)
+            ws.close(CloseCode.INTERNAL_ERROR)
+        except BaseException:
+            ws._begin_close(CloseCode.INTERNAL_ERROR)
+            raise
+        else:
+            ws.close()
+
+    def _log_crash(self, ws: ServerConnection, exc: BaseException) -> None:
+        ws._protocol.journal.line(logging.ERROR, "connection handler failed", exc=exc)
+        ws._emit()
