@@ -21,8 +21,7 @@ room: dict[geventws.ServerConnection, Queue[str]] = {}  # who is here, and what 
 def post(kind: str, name: str, text: str) -> None:
     """Tell everybody and wait for nobody: each client has a queue of its own."""
     event = json.dumps(dict(kind=kind, name=name, text=text, online=len(room)))
-    if kind == "message":
-        history.append(event)
+    history.append(event)
     for ws, outbox in list(room.items()):
         try:
             outbox.put_nowait(event)
