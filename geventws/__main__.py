@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from geventws.version import version
 
 
-def main() -> None:
-    """Parse the command line and do what it asks for."""
-    parser = argparse.ArgumentParser(prog="python -m geventws")
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Do what the command line asks for; without ``arguments``, this process's own."""
+    parser = argparse.ArgumentParser(
+        prog="python -m geventws", description="WebSockets for gevent."
+    )
     parser.add_argument("--version", action="version", version=f"geventws {version}")
-    parser.parse_args()
+    parser.parse_args(arguments)
     parser.print_help()
 
 

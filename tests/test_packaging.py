@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import os
 import pathlib
 import pkgutil
 import subprocess
 import sys
 
+import gevent
+import gevent.monkey
+import pytest
+
 import geventws
 import geventws.core
+from geventws.__main__ import main
 from geventws.version import version
 
 
@@ -19,7 +25,17 @@ def test_version_is_in_one_place() -> None:
     assert geventws.__version__ == version
 
 
-def test_command_line_prints_the_version() -> None:
+@pytest.mark.parametrize(
+    ("argument", "expected"), [("--version", f"geventws {version}\n"), ("--help", "usage: ")]
+)
+def test_command_line(argument: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main([argument])
+    assert raised.value.code == 0
+    assert capsys.readouterr().out.startswith(expected)
+
+
+def test_package_can_be_run() -> None:
     command = [sys.executable, "-m", "geventws", "--version"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
     assert result.stdout == f"geventws {version}\n"
@@ -57,11 +73,6 @@ def test_importing_geventws_patches_nothing() -> None:
 
 def test_run_has_the_settings_it_was_asked_for() -> None:
     """A run of the matrix that silently ran like another one would prove nothing."""
-    import logging
-
-    import gevent
-    import gevent.monkey
-
     patched = os.environ.get("GEVENTWS_TEST_PATCH") == "1"
     assert gevent.monkey.is_module_patched("socket") is patched
     debug = os.environ.get("GEVENTWS_TEST_DEBUG") == "1"
