@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from geventws.core import exceptions as _exceptions
 from geventws.core.exceptions import *  # noqa: F403
-from geventws.core.exceptions import __all__ as _exceptions
 from geventws.core.frames import Close, CloseCode, Frame, Opcode
 from geventws.core.headers import Headers, MultipleValuesError
 from geventws.core.http11 import Request, Response
@@ -14,3 +14,26 @@ from geventws.net.serve import serve, unix_serve
 from geventws.net.server import Server
 from geventws.net.server_connection import ServerConnection
 from geventws.version import version as __version__
+
+__all__ = [
+    "ClientConnection",
+    "Close",
+    "CloseCode",
+    "Connection",
+    "Frame",
+    "Headers",
+    "MultipleValuesError",
+    "Opcode",
+    "Request",
+    "Response",
+    "Server",
+    "ServerConnection",
+    "Side",
+    "State",
+    "__version__",
+    "connect",
+    "serve",
+    "unix_connect",
+    "unix_serve",
+]
+__all__ += _exceptions.__all__

@@ -66,6 +66,8 @@ class FrameDecoder:
         "_missing",
         "_pieces",
         "_pos",
+        "discarding",
+        "empty",
         "head",
         "max_fragment_size",
         "max_size",
@@ -87,6 +89,10 @@ class FrameDecoder:
         # What the last `decode` took of an unfinished data frame's payload.
         self.partial = b""
         self._mask_bit = MASK_BIT if masked else 0
+        # Whether to ignore what arrives from now on.
+        self.discarding = False
+        # Whether all bytes are decoded; saves a fruitless `decode` for each message.
+        self.empty = True
         # Bytes not decoded yet begin at _pos.
         self._data = b""
         self._pos = 0
@@ -99,20 +105,25 @@ class FrameDecoder:
 
     def feed(self, data: bytes) -> None:
         """Add bytes from the network."""
-        if self._pos < len(self._data):
+        if self.discarding:
+            return
+        if not self.empty:
             data = self._data[self._pos :] + data
         self._data = data
         self._pos = 0
+        self.empty = not data
 
-    @property
-    def has_data(self) -> bool:
-        """Whether there are bytes that `decode` has not taken."""
-        return self._pos < len(self._data)
+    def discard(self) -> None:
+        """Forget what is not decoded, and ignore what arrives from now on."""
+        self.discarding = self.empty = True
+        self._data, self._pos = b"", 0
+        self._pieces = None
+        self._missing = 0
 
     @property
     def between_frames(self) -> bool:
         """Whether the bytes fed so far end with a whole frame."""
-        return not self._missing and not self.has_data
+        return not self._missing and self.empty
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -167,10 +178,12 @@ class FrameDecoder:
         else:
             key = b""
         end = pos + length
-        if end > len(data):
+        size = len(data)
+        if end > size:
             self._begin_payload(head, key, pos, length)
             return self._decode_rest()
         self._pos = end
+        self.empty = end == size
         payload = data[pos:end]
         return head, apply_mask(payload, key) if key else payload
 
@@ -187,6 +200,7 @@ class FrameDecoder:
         piece = data[self._pos : self._pos + self._missing]
         self._pos += len(piece)
         self._missing -= len(piece)
+        self.empty = self._pos == len(data)
         if self._key:
             piece = apply_mask(piece, self._key)
             turn = len(piece) % 4

@@ -58,15 +58,14 @@ class Protocol:
 
     __slots__ = (
         "_assembler",
-        "_decoder",
-        "_discarding",
         "_fast",
-        "_output",
         "closing",
+        "decoder",
         "encoder",
         "eof_rcvd",
         "eof_sent",
         "journal",
+        "output",
         "pong",
         "side",
         "state",
@@ -98,15 +97,12 @@ class Protocol:
         self.encoder = MessageEncoder(side is Side.CLIENT, self.journal)
         # From bytes to messages.
         size, fragment_size = max_size if isinstance(max_size, tuple) else (max_size, None)
-        self._decoder = FrameDecoder(side is Side.SERVER, size, fragment_size)
-        self._assembler = MessageAssembler(self._decoder, max_fragments)
+        self.decoder = FrameDecoder(side is Side.SERVER, size, fragment_size)
+        self._assembler = MessageAssembler(self.decoder, max_fragments)
         # Frames and SEND_EOF that wait to be taken by `data_to_send`.
-        self._output: list[bytes] = []
+        self.output: list[bytes] = []
         # Whether whole messages need no extension and no line in the journal.
         self._fast = False
-        # 7.1.7: an endpoint "MUST NOT continue to attempt to process data" after it failed
-        # the connection; nor is there anything to process after a close frame.
-        self._discarding = False
         self.journal.debug_line("= connection is %s", State.CONNECTING.name)
 
     def _set_state(self, state: State) -> None:
@@ -125,7 +121,7 @@ class Protocol:
         self.encoder.extensions = tuple(extensions)
         self.subprotocol = subprotocol
         for extension in extensions:
-            self._decoder.rsv |= extension.rsv1 << 6 | extension.rsv2 << 5 | extension.rsv3 << 4
+            self.decoder.rsv |= extension.rsv1 << 6 | extension.rsv2 << 5 | extension.rsv3 << 4
         self._fast = not (extensions or self.journal.debug)
         self._set_state(State.OPEN)
 
@@ -136,38 +132,38 @@ class Protocol:
             What is wrong with it, if no close frame was received before.
         """
         self.eof_rcvd = True
-        if self._discarding or self.state is State.CLOSED:
+        decoder = self.decoder
+        if decoder.discarding or self.state is State.CLOSED:
             return None
-        self._discarding = True
-        if self._decoder.between_frames:
+        between_frames, (have, expected) = decoder.between_frames, decoder.progress
+        decoder.discard()
+        if between_frames:
             self.journal.debug_line("< EOF")
             return EOFError("unexpected end of stream")
-        have, expected = self._decoder.progress
         return EOFError(f"stream ends after {have} bytes, expected {expected} bytes")
 
     def send_eof(self) -> None:
         """Half-close the TCP connection, once what stands before in the output is written."""
         if not self.eof_sent:
             self.eof_sent = True
-            self._output.append(SEND_EOF)
+            self.output.append(SEND_EOF)
             self.journal.debug_line("> EOF")
 
     def discard(self) -> None:
         """Ignore what arrives from now on."""
-        self._discarding = True
+        self.decoder.discard()
 
     def end(self) -> None:
         """Enter the state CLOSED: TCP is closed (RFC 6455, section 7.1.4)."""
         if self.state is not State.CLOSED:
-            self._discarding = True
+            self.decoder.discard()
             self._set_state(State.CLOSED)
 
     # Receiving.
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes from the network; then look at `events`."""
-        if not self._discarding:
-            self._decoder.feed(data)
+        self.decoder.feed(data)
 
     def events(self) -> Iterator[Event]:
         """Yield all that arrived, and react to it as the RFC says.
@@ -183,11 +179,6 @@ class Protocol:
         except FAILURES as exc:
             self.fail_with(exc)
 
-    @property
-    def has_data(self) -> bool:
-        """Whether there are bytes that `next_event` has not looked at."""
-        return not self._discarding and self._decoder.has_data
-
     def next_event(self) -> Event | None:
         """Return what arrived next, or None when more bytes are needed.
 
@@ -195,15 +186,13 @@ class Protocol:
             ProtocolError, PayloadTooBig, TooManyFragments, UnicodeDecodeError: the
                 connection must be failed with it: see `fail_with`.
         """
-        if self._discarding:
-            return None
-        item = self._decoder.decode()
+        item = self.decoder.decode()
         if item is None:
-            partial = self._decoder.partial
+            partial = self.decoder.partial
             if partial:
-                self._decoder.partial = b""
+                self.decoder.partial = b""
                 if not self.encoder.extensions:
-                    self._assembler.receive_partial(self._decoder.head, partial)
+                    self._assembler.receive_partial(self.decoder.head, partial)
             return None
         head, data = item
         if self._fast and not self._assembler.busy:
@@ -225,7 +214,7 @@ class Protocol:
         return frame
 
     def _decode_extensions(self, frame: Frame) -> Frame:
-        decoder = self._decoder
+        decoder = self.decoder
         for extension in reversed(self.encoder.extensions):
             # Limits hold for what comes out of the extension as well: a few bytes may become
             # gigabytes.
@@ -247,7 +236,7 @@ class Protocol:
 
         A close frame that breaks the rules fails the connection instead.
         """
-        self._discarding = True
+        self.decoder.discard()
         try:
             close = Close.parse(frame.data)
         except (ProtocolError, UnicodeDecodeError) as exc:
@@ -267,7 +256,7 @@ class Protocol:
 
     def data_to_send(self) -> list[bytes]:
         """Take what must be written to the network; `SEND_EOF` means to half-close it."""
-        output, self._output = self._output, []
+        output, self.output = self.output, []
         if self.pong is not None:
             output.insert(0, self.pong)
             self.pong = None
@@ -283,7 +272,7 @@ class Protocol:
             ProtocolError: the frame may not follow the one before.
         """
         self._require_open()
-        self._output.append(self.encoder.encode_data(opcode, data, fin, compress))
+        self.output.append(self.encoder.encode_data(opcode, data, fin, compress))
 
     def send_ping(self, data: bytes) -> None:
         """Send a ping of up to 125 bytes (RFC 6455, section 5.5.2)."""
@@ -297,7 +286,7 @@ class Protocol:
         if len(data) > MAX_CONTROL_PAYLOAD:
             raise ProtocolError("control frame too long")
         self._require_open()
-        self._output.append(self.encoder.encode(Frame(opcode, data)))
+        self.output.append(self.encoder.encode(Frame(opcode, data)))
 
     def _require_open(self) -> None:
         if self.state is not State.OPEN:
@@ -326,7 +315,7 @@ class Protocol:
             self._send_close_frame(Close(CloseCode.NO_STATUS_RCVD, ""), b"")
 
     def _send_close_frame(self, close: Close, data: bytes) -> None:
-        self._output.append(self.encoder.encode(Frame(Opcode.CLOSE, data)))
+        self.output.append(self.encoder.encode(Frame(Opcode.CLOSE, data)))
         self.closing.send(close)
         self._set_state(State.CLOSING)
 
@@ -337,7 +326,10 @@ class Protocol:
         # Close frame with an appropriate status code".
         if self.state is State.OPEN:
             self.send_close(code, reason)
-        self._discarding = True
+        # 7.1.7: "An endpoint MUST NOT continue to attempt to process data (including a
+        # responding Close frame) from the remote endpoint after being instructed to _Fail the
+        # WebSocket Connection_."
+        self.decoder.discard()
         if self.side is Side.SERVER:
             self.send_eof()
 

@@ -24,7 +24,14 @@ from geventws.net.hubs import get_hub_state
 from geventws.net.logs import LoggerLike
 from geventws.net.opening import OpeningConnection
 from geventws.net.options import ConnectionOptions, check_compression
-from geventws.net.transport import TLSTransport, Transport, borrow_socket, own_socket, set_nodelay
+from geventws.net.transport import (
+    PlainTransport,
+    TLSTransport,
+    Transport,
+    borrow_socket,
+    own_socket,
+    set_nodelay,
+)
 
 __all__ = ["ClientConnection", "connect", "unix_connect"]
 
@@ -249,7 +256,7 @@ def _make_connection(
     logger: LoggerLike,
 ) -> ClientConnection:
     try:
-        transport = Transport(sock)
+        transport: Transport = PlainTransport(sock)
         if tls is not None:
             context, hostname = tls
             transport = TLSTransport(sock, context, False, hostname)

@@ -114,7 +114,7 @@ class Endpoint(Stream):
             self._set_deadline(self._ping_interval * random.uniform(0.5, 1))
         else:
             self._set_deadline(None)
-        if self._protocol.has_data:
+        if not self._protocol.decoder.empty:
             # Not now, but when the application waits for the first time: it must find these
             # messages before a close frame behind them is answered.
             self._state.loop.run_callback(self._in_hub, self._advance)
@@ -122,11 +122,12 @@ class Endpoint(Stream):
 
     def _on_readable(self) -> None:
         """Read once. This is the hot path; it runs in the hub."""
-        if self._inbox.full and self._protocol.state is State.OPEN:
+        inbox, protocol = self._inbox, self._protocol
+        if inbox.size >= inbox.high and protocol.state is State.OPEN:
             # Looked at here and not after each message, so that a receiver that keeps up
             # never makes the watcher stop and start.
             self._stall()
-        elif self._protocol.journal.debug:
+        elif protocol.journal.debug:
             self._read_watcher.stop()
             gevent.spawn(self._read_in_greenlet)
         else:
@@ -158,7 +159,7 @@ class Endpoint(Stream):
             self._receive_eof(exc)
             return
         if data:
-            self._protocol.receive_data(data)
+            self._protocol.decoder.feed(data)
             self._advance()
         elif data is not None:
             self._receive_eof(None)
@@ -190,10 +191,11 @@ class Endpoint(Stream):
     def _advance(self) -> None:
         """Decode what arrived, as far as there is room for it, and react."""
         protocol, inbox = self._protocol, self._inbox
+        decoder = protocol.decoder
         try:
             while self._deferred is None:
-                if inbox.full and protocol.state is State.OPEN:
-                    if protocol.has_data:
+                if inbox.size >= inbox.high and protocol.state is State.OPEN:
+                    if not decoder.empty:
                         self._stall()
                     break
                 event = protocol.next_event()
@@ -202,19 +204,29 @@ class Endpoint(Stream):
                 if type(event) is not Frame:
                     # While closing, who does not read cannot keep the closing handshake
                     # from being read.
-                    if not inbox.full or protocol.state is State.OPEN:
+                    if inbox.size < inbox.high:
                         inbox.put(event)  # type: ignore[arg-type]
-                elif event.opcode is Opcode.PONG:
-                    self._receive_pong(event.data)
-                elif event.opcode is Opcode.CLOSE:
-                    self._deferred = event
+                else:
+                    self._receive_control(event)
+                if decoder.empty:
+                    break
         except FAILURES as exc:
             self._deferred = exc
         if self._receiver is not None and inbox.size:
-            self._wake_receiver()
+            if not self._waking:
+                self._waking = True
+                self._state.loop.run_callback(self._wake)
         elif self._deferred is not None:
             self._handle_deferred()
-        self._settle()
+        if protocol.pong is not None or protocol.output:
+            self._settle()
+
+    def _receive_control(self, frame: Frame) -> None:
+        """React to a control frame; pings are answered by the protocol."""
+        if frame.opcode is Opcode.PONG:
+            self._receive_pong(frame.data)
+        elif frame.opcode is Opcode.CLOSE:
+            self._deferred = frame
 
     def _handle_deferred(self) -> None:
         """Answer the close frame, or fail the connection."""
@@ -262,18 +274,17 @@ class Endpoint(Stream):
 
     # Waking the receiver.
 
-    def _wake_receiver(self) -> None:
-        if not self._waking:
-            self._waking = True
-            self._state.loop.run_callback(self._wake)
-
     def _wake(self) -> None:
         """Resume the receiver, from the hub, if it still waits and there is a reason."""
         self._waking = False
         receiver = self._receiver
         if receiver is not None and (self._inbox.size or self._ended):
             self._receiver = None
-            self._guard(receiver.switch, receiver)
+            try:
+                receiver.switch()
+            except BaseException:
+                # It ended by an exception, which must not end us.
+                self._state.hub.handle_error(receiver, *sys.exc_info())
         # The receiver took its messages, ran dry or into another wait.
         if self._deferred is not None:
             self._in_hub(self._finish_deferred)
@@ -410,8 +421,9 @@ class Endpoint(Stream):
             self._keepalive_ping = None
             if self._closed is not None:
                 self._closed.set()
-            if self._receiver is not None:
-                self._wake_receiver()
+            if self._receiver is not None and not self._waking:
+                self._waking = True
+                self._state.loop.run_callback(self._wake)
 
     def _log_end(self) -> None:
         """Log that the connection is closed, where that is logged."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from geventws.core.messages import Fragment
 
 __all__ = ["Inbox"]
@@ -23,7 +25,7 @@ class Inbox:
     def __init__(self, high: int | None, low: int) -> None:
         # Frames that can be read: whole messages, and fragments somebody streams.
         self.size = 0
-        self.high = high
+        self.high = sys.maxsize if high is None else high
         self.low = low
         # Two stacks make a queue with less memory than a deque: 0.5 KiB per connection.
         self._arrived: list[str | bytes | Fragment] = []
@@ -34,11 +36,6 @@ class Inbox:
         self._flowing = False
         # Whether the message under way is discarded, because its stream was abandoned.
         self._skipping = False
-
-    @property
-    def full(self) -> bool:
-        """Whether reading should pause."""
-        return self.high is not None and self.size >= self.high
 
     def put(self, item: str | bytes | Fragment) -> None:
         """Add what was received."""
@@ -62,7 +59,10 @@ class Inbox:
 
     def get(self) -> str | bytes:
         """Take the next message; `size` must not be 0."""
-        item = self._pop()
+        if not self._next:
+            self._turn()
+        self.size -= 1
+        item = self._next.pop()
         if type(item) is not Fragment:
             return item  # type: ignore[return-value]
         parts = [item.data]
@@ -74,10 +74,14 @@ class Inbox:
         data = b"".join(parts)
         return data.decode() if text else data
 
+    def _turn(self) -> None:
+        """Turn the stack of what arrived around, to take the oldest first."""
+        self._next, self._arrived = self._arrived, self._next
+        self._next.reverse()
+
     def _pop(self) -> str | bytes | Fragment:
         if not self._next:
-            self._next, self._arrived = self._arrived, self._next
-            self._next.reverse()
+            self._turn()
         self.size -= 1
         return self._next.pop()
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import gevent
 import time
 from email.utils import formatdate
 from typing import Any
+
+import gevent
 
 from geventws.core.http11 import Request, Response
 from geventws.core.states import State

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from typing import Any, Literal, overload
 
 import gevent
+from gevent import getcurrent
+from gevent.exceptions import BlockingSwitchOutError
 
 from geventws.core.exceptions import ConcurrencyError, ConnectionClosedOK
 from geventws.net.endpoint import Endpoint
@@ -66,7 +68,10 @@ class Receiver(Endpoint):
             self._refuse_receiver("recv")
         inbox = self._inbox
         if not inbox.size:
-            self._wait_for_message(timeout)
+            if timeout is None:
+                self._wait_for_message()
+            else:
+                self._wait_with_timeout(timeout)
         message = inbox.get()
         if self._stalled and inbox.size <= inbox.low:
             self._unstall()
@@ -101,7 +106,7 @@ class Receiver(Endpoint):
             decoder = codecs.getincrementaldecoder("utf-8")()
             while last is None or not last.fin:
                 if not inbox.size:
-                    self._wait_for_message(None)
+                    self._wait_for_message()
                 last = inbox.get_fragment()
                 if self._stalled and inbox.size <= inbox.low:
                     self._unstall()
@@ -128,34 +133,17 @@ class Receiver(Endpoint):
             f"cannot call {name} while another greenlet is already running recv or recv_streaming"
         )
 
-    def _wait_for_message(self, timeout: float | None) -> None:
+    def _wait_for_message(self) -> None:
         """Wait until the inbox holds something.
 
         It needs no lock: between the test and the switch nothing else runs.
         """
         if self._queued and not self._writing and not self._batches:
             self._flush()
-        if timeout is None:
-            self._wait_as_receiver()
-        elif timeout <= 0:
-            if self._ended:
-                raise self._closed_exception()
-            raise TimeoutError("timed out")
-        else:
-            # Timers under a millisecond make libuv complain.
-            timer = gevent.Timeout.start_new(max(timeout, 0.001))
-            try:
-                self._wait_as_receiver()
-            except gevent.Timeout as exc:
-                if exc is not timer:
-                    raise
-                raise TimeoutError(f"timed out in {timeout:.1f}s") from None
-            finally:
-                timer.close()
-
-    def _wait_as_receiver(self) -> None:
-        inbox, switch = self._inbox, self._state.hub.switch
-        receiver = gevent.getcurrent()
+        inbox, switch = self._inbox, self._state.switch_to_hub
+        receiver = getcurrent()
+        if receiver is self._state.hub:
+            raise BlockingSwitchOutError("cannot call recv in the hub, where nothing may wait")
         try:
             while not inbox.size:
                 if self._ended:
@@ -165,3 +153,19 @@ class Receiver(Endpoint):
         finally:
             # Whoever leaves, by whatever exception, must not be switched to any more.
             self._receiver = None
+
+    def _wait_with_timeout(self, timeout: float) -> None:
+        if timeout <= 0:
+            if self._ended:
+                raise self._closed_exception()
+            raise TimeoutError("timed out")
+        # Timers under a millisecond make libuv complain.
+        timer = gevent.Timeout.start_new(max(timeout, 0.001))
+        try:
+            self._wait_for_message()
+        except gevent.Timeout as exc:
+            if exc is not timer:
+                raise
+            raise TimeoutError(f"timed out in {timeout:.1f}s") from None
+        finally:
+            timer.close()

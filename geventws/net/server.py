@@ -29,7 +29,7 @@ from geventws.net.server_connection import (
     ServerOpening,
     ServerShutdown,
 )
-from geventws.net.transport import TLSTransport, Transport, set_nodelay
+from geventws.net.transport import PlainTransport, TLSTransport, set_nodelay
 
 __all__ = ["Handler", "Server"]
 
@@ -68,7 +68,7 @@ class Server:
         self._state: HubState | None = None
         self._acceptor: Acceptor | None = None
         # The greenlet of each connection, from accepting to the end of its handler.
-        self._greenlets: dict[gevent.Greenlet[..., Any], ServerConnection | None] = {}
+        self._greenlets: dict[Any, ServerConnection | None] = {}
         self._stopped = Event()
 
     # Life.
@@ -245,7 +245,7 @@ class Server:
     def _make_connection(self, sock: _socket.socket, address: Any) -> ServerConnection:
         set_nodelay(sock)
         transport = (
-            Transport(sock)
+            PlainTransport(sock)
             if self._ssl is None
             else TLSTransport(sock, self._ssl, server_side=True)
         )

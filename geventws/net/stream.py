@@ -92,19 +92,23 @@ class Stream:
 
     def _write(self, data: bytes) -> None:
         """Hand a frame over: to the kernel if it has room, else to the queue."""
-        if self._queued or self._transport.unsent:
+        transport = self._transport
+        if self._queued or transport.unsent:
             self._enqueue(data)
             if not self._writing:
                 self._flush()
             return
         try:
-            sent = self._transport.send(data)
+            sent = transport.send(data)
+        except BlockingIOError:
+            sent = 0
         except OSError as exc:
             self._write_failed(exc)
             return
         if sent < len(data):
             self._enqueue(memoryview(data)[sent:])
-        if self._queued or self._transport.unsent:
+            self._watch_writes()
+        elif transport.unsent:
             self._watch_writes()
 
     def _write_joined(self, data: bytes) -> None:
@@ -169,6 +173,8 @@ class Stream:
                     self._queue.appendleft(self._pong)
                     self._queued += len(self._pong)
                     self._pong = None
+        except BlockingIOError:
+            pass
         except OSError as exc:
             self._write_failed(exc)
             return
@@ -226,10 +232,6 @@ class Stream:
         self._wake_senders()
 
     # Waiting to send.
-
-    def _is_full(self) -> bool:
-        """Whether `send` must wait."""
-        return self._queued + self._transport.unsent > self._high
 
     def _wait_for_turn(self) -> None:
         """Wait until `_wake_senders` is called; the caller looks again whether it may send."""
