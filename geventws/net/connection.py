@@ -61,7 +61,7 @@ class Connection(Sender):
 
     def _begin_close(self, code: int, reason: str = "") -> None:
         """Send a close frame, unless one was sent; the rest happens by itself."""
-        if self._broken:
+        if self._broken or self._protocol.state is State.CONNECTING:
             self._lost()
         elif self._protocol.state is State.OPEN:
             if self._fragmenting is not None:

@@ -139,7 +139,8 @@ class Endpoint(Stream):
     def _read_in_greenlet(self) -> None:
         """Read once where the log may be written: in a greenlet."""
         try:
-            self._read()
+            if self._protocol.state is not State.CLOSED:
+                self._read()
         except Exception as exc:
             self._receive_bug(exc)
         try:
@@ -298,11 +299,16 @@ class Endpoint(Stream):
         if self._protocol.journal.debug:
             gevent.spawn(self._call_and_emit, function)
         else:
-            self._guard(function)
+            try:
+                function()
+            except BaseException as exc:
+                self._receive_bug(exc)
 
     def _call_and_emit(self, function: Callable[[], None]) -> None:
         try:
             function()
+        except Exception as exc:
+            self._receive_bug(exc)
         finally:
             self._emit()
 
@@ -322,7 +328,7 @@ class Endpoint(Stream):
             if self._cause is None:
                 self._cause = TimeoutError("timed out while closing connection")
             self._lost()
-        elif self._keepalive_ping is None:
+        elif self._keepalive_ping is None or self._ping_timeout is None:
             self._send_keepalive_ping()
         else:
             self._miss_pong()
@@ -332,9 +338,8 @@ class Endpoint(Stream):
         if self._pings is None:
             self._pings = PingBook()
         payload, ping = self._pings.new_payload(), Ping(ack_on_close=True)
-        if self._ping_timeout is not None:
-            self._keepalive_ping = ping
         self._pings.add(payload, ping)
+        self._keepalive_ping = ping
         self._protocol.send_ping(payload)
         self._settle()
         self._protocol.journal.debug_line("% sent keepalive ping")

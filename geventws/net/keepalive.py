@@ -76,7 +76,7 @@ class Keepalive:
         """Call ``owner.on_deadline()`` after a delay in seconds, unless cancelled."""
         deadline = Deadline(self.now() + delay, next(self._order), owner)
         heapq.heappush(self._heap, deadline)
-        if self._greenlet is None:
+        if self._greenlet is None or self._greenlet.dead:
             self._start()
         elif self._waiting and (self._timer is None or deadline.when < self._timer_when):
             self._set_timer()

@@ -12,6 +12,10 @@ from geventws.core.exceptions import ConcurrencyError
 __all__ = ["Ping", "PingBook"]
 
 
+# Pings that may wait for their pong at a time; more than any use of them needs.
+MAX_PENDING = 1024
+
+
 class Ping:
     """A ping that was sent; `wait` for its pong."""
 
@@ -62,7 +66,12 @@ class PingBook:
         return bool(self._pending)
 
     def new_payload(self) -> bytes:
-        """Return a payload that no pending ping has."""
+        """Return a payload that no pending ping has.
+
+        A peer that answers no pings makes them pile up; the oldest are given up.
+        """
+        while len(self._pending) >= MAX_PENDING:
+            self._pending.pop(next(iter(self._pending))).finish(False)
         while (payload := os.urandom(4)) in self._pending:
             pass
         return payload

@@ -67,6 +67,8 @@ class Sender(Receiver):
             TypeError: the message, or a fragment, is of another type. Iterables must be
                 uniform; if a later fragment is not, the connection is failed with 1011.
         """
+        if self._fragmenting is not None and self._fragmenting is getcurrent():
+            raise ConcurrencyError("cannot call send from the iterable that is being sent")
         if isinstance(message, str):
             data, is_text = message.encode(), text is not False
         elif isinstance(message, bytes):
@@ -143,8 +145,6 @@ class Sender(Receiver):
             iterator = iter(fragments)
         except TypeError:
             raise TypeError("data must be str, bytes, or iterable") from None
-        if self._fragmenting is getcurrent():
-            raise ConcurrencyError("cannot call send from the iterable that is being sent")
         opcode: Opcode | None = None
         kind: type | tuple[type, ...] = ()
         try:

@@ -173,6 +173,9 @@ class Server:
             if ws is not None:
                 ws._lost()
         gevent.joinall(late, timeout=1)
+        for greenlet in late:
+            # One that was killed before it began could not do it itself.
+            self._greenlets.pop(greenlet, None)
 
     def __enter__(self) -> Self:
         self.start()
@@ -210,7 +213,9 @@ class Server:
             return f"[{address[0]}]:{address[1]}"
         return os.fsdecode(address)
 
-    def _log(self, level: int, message: str, *args: object, exc: OSError | None = None) -> None:
+    def _log(
+        self, level: int, message: str, *args: object, exc: BaseException | None = None
+    ) -> None:
         log_safely(self.logger, Line(level, message, args, exc))
 
     # Connections.
@@ -235,6 +240,8 @@ class Server:
                 self._run_handler(ws)
         except gevent.GreenletExit:
             pass
+        except CRASHES as exc:
+            self._log(logging.ERROR, "unexpected internal error", exc=exc)
         finally:
             if ws is None:
                 sock.close()
