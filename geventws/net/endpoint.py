@@ -118,54 +118,48 @@ class Endpoint(Stream):
             # Not now, but when the application waits for the first time: it must find these
             # messages before a close frame behind them is answered.
             self._state.loop.run_callback(self._in_hub, self._advance)
-        self._read_watcher.start(self._on_readable)
+        self._watch_reads()
 
-    def _on_readable(self) -> None:
-        """Read once. This is the hot path; it runs in the hub."""
+    def _watch_reads(self) -> None:
+        if not self._stalled and self._protocol.state is not State.CLOSED:
+            debug = self._protocol.journal.debug
+            self._read_watcher.start(self._spawn_reader if debug else self._read)
+
+    def _spawn_reader(self) -> None:
+        """Read where the log may be written, as it will be: in a greenlet."""
+        self._read_watcher.stop()
+        gevent.spawn(self._read_in_greenlet)
+
+    def _read_in_greenlet(self) -> None:
+        try:
+            if self._protocol.state is not State.CLOSED:
+                self._read()
+            self._emit()
+        finally:
+            self._watch_reads()
+
+    def _read(self) -> None:
+        """Read once. This is the hot path; it runs in the hub, or in a greenlet that logs."""
         inbox, protocol = self._inbox, self._protocol
         if inbox.size >= inbox.high and protocol.state is State.OPEN:
             # Looked at here and not after each message, so that a receiver that keeps up
             # never makes the watcher stop and start.
             self._stall()
-        elif protocol.journal.debug:
-            self._read_watcher.stop()
-            gevent.spawn(self._read_in_greenlet)
-        else:
-            try:
-                self._read()
-            except BaseException as exc:
-                self._receive_bug(exc)
-
-    def _read_in_greenlet(self) -> None:
-        """Read once where the log may be written: in a greenlet."""
-        try:
-            if self._protocol.state is not State.CLOSED:
-                self._read()
-        except Exception as exc:
-            self._receive_bug(exc)
-        try:
-            self._emit()
-        finally:
-            self._watch_reads()
-
-    def _watch_reads(self) -> None:
-        if not self._stalled and self._protocol.state is not State.CLOSED:
-            self._read_watcher.start(self._on_readable)
-
-    def _read(self) -> None:
+            return
         try:
             data = self._transport.receive(self._state)
+            if data:
+                protocol.decoder.feed(data)
+                self._advance()
+            elif data is not None:
+                self._receive_eof(None)
+            elif self._transport.unsent:
+                self._watch_writes()
         except OSError as exc:
-            self._protocol.journal.debug_line("! error while receiving data", exc=exc)
+            protocol.journal.debug_line("! error while receiving data", exc=exc)
             self._receive_eof(exc)
-            return
-        if data:
-            self._protocol.decoder.feed(data)
-            self._advance()
-        elif data is not None:
-            self._receive_eof(None)
-        elif self._transport.unsent:
-            self._watch_writes()
+        except BaseException as exc:
+            self._receive_bug(exc)
 
     def _receive_eof(self, exc: OSError | None) -> None:
         """The peer sends nothing more: nothing can be said to it either."""

@@ -59,10 +59,7 @@ class Inbox:
 
     def get(self) -> str | bytes:
         """Take the next message; `size` must not be 0."""
-        if not self._next:
-            self._turn()
-        self.size -= 1
-        item = self._next.pop()
+        item = self._pop()
         if type(item) is not Fragment:
             return item  # type: ignore[return-value]
         parts = [item.data]
@@ -74,16 +71,16 @@ class Inbox:
         data = b"".join(parts)
         return data.decode() if text else data
 
-    def _turn(self) -> None:
-        """Turn the stack of what arrived around, to take the oldest first."""
-        self._next, self._arrived = self._arrived, self._next
-        self._next.reverse()
-
     def _pop(self) -> str | bytes | Fragment:
-        if not self._next:
-            self._turn()
         self.size -= 1
-        return self._next.pop()
+        if self._next:
+            return self._next.pop()
+        if len(self._arrived) > 1:
+            # Turn the stack of what arrived around, to take the oldest first.
+            self._next, self._arrived = self._arrived, self._next
+            self._next.reverse()
+            return self._next.pop()
+        return self._arrived.pop()
 
     def begin_stream(self) -> None:
         """Let fragments of the next message be taken as they arrive."""

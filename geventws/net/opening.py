@@ -132,7 +132,7 @@ class OpeningConnection(Connection):
         if linger and not self._broken:
             self._close_due = True
             self._set_deadline(self._close_timeout)
-            self._read_watcher.start(self._on_readable)
+            self._watch_reads()
         else:
             self._lost()
         self._emit()

@@ -13,7 +13,7 @@ __all__ = ["Ping", "PingBook"]
 
 
 # Pings that may wait for their pong at a time; more than any use of them needs.
-MAX_PENDING = 1024
+MAX_PENDING = 128
 
 
 class Ping:
