@@ -6,6 +6,7 @@ import _socket
 import errno
 import os
 import socket
+import stat
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -60,7 +61,7 @@ def create_unix_listener(path: str | bytes, backlog: int = BACKLOG) -> socket.so
         try:
             sock.bind(path)
         except OSError as exc:
-            if exc.errno != errno.EADDRINUSE or _is_alive(path):
+            if exc.errno != errno.EADDRINUSE or not _is_stale(path):
                 raise
             os.unlink(path)
             sock.bind(path)
@@ -71,12 +72,14 @@ def create_unix_listener(path: str | bytes, backlog: int = BACKLOG) -> socket.so
     return sock
 
 
-def _is_alive(path: str | bytes) -> bool:
-    """Whether a process accepts connections at the path, or something else than a socket is."""
+def _is_stale(path: str | bytes) -> bool:
+    """Whether there is a socket at the path, and no process that listens on it."""
+    if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        return False
     probe = _socket.socket(socket.AF_UNIX)
     probe.setblocking(False)
     try:
-        return probe.connect_ex(path) != errno.ECONNREFUSED
+        return probe.connect_ex(path) == errno.ECONNREFUSED
     finally:
         probe.close()
 
@@ -88,7 +91,8 @@ class Acceptor:
         sock: the listening socket; it becomes non-blocking.
         hub: the hub that watches it.
         accepted: called in the hub, with a non-blocking socket and the peer's address.
-        exhausted: called in a greenlet when descriptors or memory run out, with the error.
+        exhausted: called in a greenlet, with the error, when descriptors or memory run out;
+            again only after all that waited were accepted.
     """
 
     def __init__(
@@ -106,6 +110,8 @@ class Acceptor:
         self._sock.setblocking(False)
         self._watcher: Any = hub.loop.io(sock.fileno(), 1)
         self._timer: Any = None
+        # Whether descriptors or memory ran out, and some may still wait for them.
+        self._short = False
         self._watcher.start(self._accept)
 
     def stop(self) -> None:
@@ -125,7 +131,7 @@ class Acceptor:
                 sock.setblocking(False)
                 self._accepted(sock, address)
         except BlockingIOError:
-            pass
+            self._short = False
         except OSError as exc:
             if exc.errno in EXHAUSTED:
                 self._pause(exc)
@@ -137,7 +143,9 @@ class Acceptor:
     def _pause(self, exc: OSError) -> None:
         """Let connections wait in the backlog until others have ended."""
         self._watcher.stop()
-        gevent.spawn(self._exhausted, exc.with_traceback(None))
+        if not self._short:
+            self._short = True
+            gevent.spawn(self._exhausted, exc.with_traceback(None))
         self._timer = self._hub.loop.timer(PAUSE)
         self._timer.start(self._resume)
 

@@ -85,7 +85,7 @@ class ConnectionOptions:
             transport,
             protocol,
             state,
-            Inbox(*_water("max_queue", self.max_queue)),
+            inbox=Inbox(*_water("max_queue", self.max_queue)),
             ping_interval=self.ping_interval,
             ping_timeout=self.ping_timeout,
             close_timeout=self.close_timeout,

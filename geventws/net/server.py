@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import ssl as ssl_module
+import weakref
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -69,6 +70,8 @@ class Server:
         self._acceptor: Acceptor | None = None
         # The greenlet of each connection, from accepting to the end of its handler.
         self._greenlets: dict[Any, ServerConnection | None] = {}
+        # Connections that the hub closes, after their greenlet has ended.
+        self._survivors: weakref.WeakSet[ServerConnection] = weakref.WeakSet()
         self._stopped = Event()
 
     # Life.
@@ -131,6 +134,9 @@ class Server:
             gevent.spawn(self.shutdown, code, reason, timeout, close_connections=close_connections)
             return
         first = not self.closing
+        if not first and gevent.getcurrent() in self._greenlets:
+            # Two handlers that shut the server down must not wait for each other.
+            return
         self.closing = True
         if first:
             self._log(logging.INFO, "server closing")
@@ -152,20 +158,32 @@ class Server:
         address = self.address if self.socket.family == socket.AF_UNIX else None
         self.socket.close()
         if address:
-            with contextlib.suppress(OSError):
+            # In Linux's abstract namespace there is no file: that is a ValueError.
+            with contextlib.suppress(OSError, ValueError):
                 os.unlink(address)
 
     def _close_connections(self, code: int, reason: str) -> None:
         for ws in list(self._greenlets.values()):
-            if ws is not None and ws.state is State.CONNECTING:
-                ws._interrupt_opening(ServerShutdown())
-            elif ws is not None:
+            if ws is None:
+                continue
+            if ws.state is not State.CONNECTING:
                 ws._begin_close(code, reason)
+            elif not ws._close_due:
+                ws._interrupt_opening(ServerShutdown())
+            else:
+                # It is refused already, and only waits for the client to go.
+                ws._lost()
 
     def _join(self, timeout: float | None) -> None:
         """Wait for the handlers; after the timeout, kill them and abort their connections."""
         others = [greenlet for greenlet in self._greenlets if greenlet is not gevent.getcurrent()]
-        gevent.joinall(others, timeout=timeout)
+        survivors = list(self._survivors)
+        with gevent.Timeout(timeout, False):
+            gevent.joinall(others)
+            for ws in survivors:
+                ws._wait_ended()
+        for ws in survivors:
+            ws._lost()
         late = [greenlet for greenlet in others if not greenlet.dead]
         for greenlet in late:
             ws = self._greenlets.get(greenlet)
@@ -231,23 +249,32 @@ class Server:
 
     def _serve(self, sock: _socket.socket, address: Any) -> None:
         """Serve a connection, in its greenlet, from which no exception escapes."""
-        current = gevent.getcurrent()
         ws = None
+        code = CloseCode.INTERNAL_ERROR
         try:
             ws = self._make_connection(sock, address)
-            self._greenlets[current] = ws
+            self._greenlets[gevent.getcurrent()] = ws
+            if self.closing:
+                ws._interrupt_opening(ServerShutdown())
             if ws._open(self._opening):
                 self._run_handler(ws)
         except gevent.GreenletExit:
-            pass
+            # Killed: the greenlet ends at once, and the hub does the closing handshake.
+            code = CloseCode.GOING_AWAY
         except CRASHES as exc:
             self._log(logging.ERROR, "unexpected internal error", exc=exc)
         finally:
+            self._greenlets.pop(gevent.getcurrent(), None)
             if ws is None:
                 sock.close()
-            elif ws.state is State.CONNECTING:
-                ws._lost()
-            self._greenlets.pop(current, None)
+            else:
+                self._leave(ws, code)
+
+    def _leave(self, ws: ServerConnection, code: int) -> None:
+        """Let the hub close a connection that nobody serves any more, if it is not closed."""
+        if ws.state is not State.CLOSED:
+            self._survivors.add(ws)
+            ws._begin_close(code)
 
     def _make_connection(self, sock: _socket.socket, address: Any) -> ServerConnection:
         set_nodelay(sock)
@@ -270,19 +297,14 @@ class Server:
         """Run the handler, then close the connection as its end demands."""
         try:
             self.handler(ws)
-        except gevent.GreenletExit:
-            # Killed: the greenlet ends at once, and the hub does the closing handshake.
-            ws._begin_close(CloseCode.GOING_AWAY)
-        except ConnectionClosed as exc:
-            # The connection's own end comes first in the log.
-            ws.close(CloseCode.INTERNAL_ERROR)
-            self._log_crash(ws, exc)
         except CRASHES as exc:
-            self._log_crash(ws, exc)
-            ws.close(CloseCode.INTERNAL_ERROR)
-        except BaseException:
-            ws._begin_close(CloseCode.INTERNAL_ERROR)
-            raise
+            if isinstance(exc, ConnectionClosed) and ws.state is not State.OPEN:
+                # The connection's own end, which comes first in the log.
+                ws.close()
+                self._log_crash(ws, exc)
+            else:
+                self._log_crash(ws, exc)
+                ws.close(CloseCode.INTERNAL_ERROR)
         else:
             ws.close()
 

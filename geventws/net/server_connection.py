@@ -6,7 +6,7 @@ import functools
 import logging
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import gevent
 
@@ -16,14 +16,13 @@ from geventws.core.server_handshake import Accepted, ServerHandshake, log_label,
 from geventws.core.states import State
 from geventws.net.opening import OpeningConnection, http_date
 
-if TYPE_CHECKING:
-    from geventws.net.server import Server
-
 __all__ = ["CRASHES", "ServerConnection", "ServerOpening", "ServerShutdown"]
 
 # What counts as a crash of the user's code. A timeout that nobody caught is one, and so is
 # `sys.exit()`: it must not end the server. A kill is not, and Ctrl-C passes on.
 CRASHES = (Exception, gevent.Timeout, SystemExit)
+
+REJECTED = "connection rejected (%d %s)"
 
 SelectSubprotocol = Callable[[Any, Sequence[str]], str | None]
 ProcessRequest = Callable[[Any, Request], Response | None]
@@ -72,7 +71,7 @@ class ServerConnection(OpeningConnection):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # The server that accepted the connection.
-        self.server: Server | None = None
+        self.server: Any = None
         # Who it is, for handlers, where the server asked.
         self.username: str | None = None
 
@@ -118,7 +117,8 @@ class ServerConnection(OpeningConnection):
         except TimeoutError:
             journal.debug_line(f"- timed out waiting for {stage}")
         except ServerShutdown:
-            self._reject(opening.unavailable())
+            # Without lingering: nothing more was received that could make TCP reset.
+            self._send_response(opening.unavailable(), REJECTED, linger=False)
             return None
         except InvalidHandshake as exc:
             if reader.looks_like_http:
@@ -181,21 +181,21 @@ class ServerConnection(OpeningConnection):
         self._reject(response)
 
     def _reject(self, response: Response) -> None:
-        self._send_response(response, "connection rejected (%d %s)")
+        self._send_response(response, REJECTED)
 
     def _send_http_response(self, opening: ServerOpening, response: Response) -> None:
         if opening.server_header is not None:
             response.headers.setdefault("Server", opening.server_header)
         self._send_response(response, "HTTP response sent (%d %s)")
 
-    def _send_response(self, response: Response, note: str) -> None:
+    def _send_response(self, response: Response, note: str, linger: bool = True) -> None:
         """Send a response that is not 101, then close TCP."""
         self._response = response
         self._write(response.serialize())
         self._note_response(">", response)
         status = response.status_code, response.reason_phrase
         self._protocol.journal.line(logging.INFO, note, *status)
-        self._close_opening(linger=True)
+        self._close_opening(linger)
         self._wait_ended()
 
     def _log_end(self) -> None:
