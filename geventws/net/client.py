@@ -256,6 +256,7 @@ def _make_connection(
     logger: LoggerLike,
 ) -> ClientConnection:
     try:
+        remote_address = sock.getpeername()
         transport: Transport = PlainTransport(sock)
         if tls is not None:
             context, hostname = tls
@@ -268,10 +269,10 @@ def _make_connection(
             logger,
             logger.isEnabledFor(logging.DEBUG),
         )
-        ws._remote_address = sock.getpeername()
     except BaseException:
         sock.close()
         raise
+    ws._remote_address = remote_address
     return ws
 
 

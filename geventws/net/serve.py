@@ -16,8 +16,9 @@ from geventws.core.server_handshake import ServerHandshake
 from geventws.net.acceptor import BACKLOG, create_listener, create_unix_listener
 from geventws.net.logs import LoggerLike
 from geventws.net.options import ConnectionOptions, check_compression
-from geventws.net.server import Handler, Server
+from geventws.net.server import Server
 from geventws.net.server_connection import (
+    Handler,
     ProcessRequest,
     ProcessResponse,
     SelectSubprotocol,

@@ -16,7 +16,6 @@ from typing import Any, Self
 import gevent
 from gevent.event import Event
 
-from geventws.core.exceptions import ConnectionClosed
 from geventws.core.frames import CloseCode
 from geventws.core.journal import Line
 from geventws.core.states import Side, State
@@ -26,15 +25,14 @@ from geventws.net.logs import LoggerLike, log_safely
 from geventws.net.options import ConnectionOptions
 from geventws.net.server_connection import (
     CRASHES,
+    Handler,
     ServerConnection,
     ServerOpening,
     ServerShutdown,
 )
 from geventws.net.transport import PlainTransport, TLSTransport, set_nodelay
 
-__all__ = ["Handler", "Server"]
-
-Handler = Callable[[Any], object]
+__all__ = ["Server"]
 
 
 class Server:
@@ -257,7 +255,7 @@ class Server:
             if self.closing:
                 ws._interrupt_opening(ServerShutdown())
             if ws._open(self._opening):
-                self._run_handler(ws)
+                ws._run(self.handler)
         except gevent.GreenletExit:
             # Killed: the greenlet ends at once, and the hub does the closing handshake.
             code = CloseCode.GOING_AWAY
@@ -292,22 +290,3 @@ class Server:
         ws._remote_address = address
         ws._set_deadline(self._open_timeout)
         return ws
-
-    def _run_handler(self, ws: ServerConnection) -> None:
-        """Run the handler, then close the connection as its end demands."""
-        try:
-            self.handler(ws)
-        except CRASHES as exc:
-            if isinstance(exc, ConnectionClosed) and ws.state is not State.OPEN:
-                # The connection's own end, which comes first in the log.
-                ws.close()
-                self._log_crash(ws, exc)
-            else:
-                self._log_crash(ws, exc)
-                ws.close(CloseCode.INTERNAL_ERROR)
-        else:
-            ws.close()
-
-    def _log_crash(self, ws: ServerConnection, exc: BaseException) -> None:
-        ws._protocol.journal.line(logging.ERROR, "connection handler failed", exc=exc)
-        ws._emit()

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import gevent
 
-from geventws.core.exceptions import InvalidHandshake, InvalidMessage
+from geventws.core.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
+from geventws.core.frames import CloseCode
 from geventws.core.http11 import SERVER, Request, RequestReader, Response
 from geventws.core.server_handshake import Accepted, ServerHandshake, log_label, plain_response
 from geventws.core.states import State
@@ -24,6 +25,7 @@ CRASHES = (Exception, gevent.Timeout, SystemExit)
 
 REJECTED = "connection rejected (%d %s)"
 
+Handler = Callable[[Any], object]
 SelectSubprotocol = Callable[[Any, Sequence[str]], str | None]
 ProcessRequest = Callable[[Any, Request], Response | None]
 ProcessResponse = Callable[[Any, Request, Response], Response | None]
@@ -117,9 +119,11 @@ class ServerConnection(OpeningConnection):
         except TimeoutError:
             journal.debug_line(f"- timed out waiting for {stage}")
         except ServerShutdown:
-            # Without lingering: nothing more was received that could make TCP reset.
-            self._send_response(opening.unavailable(), REJECTED, linger=False)
-            return None
+            # Before the end of the TLS handshake nothing can be said.
+            if stage == "handshake request":
+                # Without lingering: nothing more was received that could make TCP reset.
+                self._send_response(opening.unavailable(), REJECTED, linger=False)
+                return None
         except InvalidHandshake as exc:
             if reader.looks_like_http:
                 self._refuse(opening.refuse(exc), exc)
@@ -171,6 +175,30 @@ class ServerConnection(OpeningConnection):
         self._protocol.open(accepted.extensions, accepted.subprotocol)
         self._protocol.journal.line(logging.INFO, "connection open")
         self._start()
+        self._emit()
+
+    def _run(self, handler: Handler) -> None:
+        """Run the handler, then close the connection as its end demands."""
+        try:
+            handler(self)
+        except gevent.GreenletExit:
+            # Killed: the greenlet ends at once, and the hub does the closing handshake.
+            self._begin_close(CloseCode.GOING_AWAY)
+        except ConnectionClosed as exc:
+            # The connection's own end comes first in the log.
+            self.close(CloseCode.INTERNAL_ERROR)
+            self._log_crash(exc)
+        except CRASHES as exc:
+            self._log_crash(exc)
+            self.close(CloseCode.INTERNAL_ERROR)
+        except BaseException:
+            self._begin_close(CloseCode.INTERNAL_ERROR)
+            raise
+        else:
+            self.close()
+
+    def _log_crash(self, exc: BaseException) -> None:
+        self._protocol.journal.line(logging.ERROR, "connection handler failed", exc=exc)
         self._emit()
 
     # Refusing.
