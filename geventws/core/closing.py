@@ -64,7 +64,9 @@ class Closing:
 def close_for(exc: BaseException) -> Close:
     """Return the code and reason with which an exception fails the connection."""
     if isinstance(exc, ProtocolError):
-        return Close(CloseCode.PROTOCOL_ERROR, str(exc)[: MAX_CONTROL_PAYLOAD - 2])
+        # An extension's text may be of any length and in any language.
+        reason = str(exc).encode(errors="replace")[: MAX_CONTROL_PAYLOAD - 2]
+        return Close(CloseCode.PROTOCOL_ERROR, reason.decode(errors="ignore"))
     if isinstance(exc, UnicodeDecodeError):
         return Close(CloseCode.INVALID_DATA, f"{exc.reason} at position {exc.start}")
     if isinstance(exc, PayloadTooBig):

@@ -372,7 +372,7 @@ class TooManyFragments(WebSocketException):
         self.max_fragments = max_fragments
 
     def __str__(self) -> str:
-        return f"message exceeds limit of {self.max_fragments} fragments"
+        return f"fragmented message exceeds limit of {self.max_fragments} frames"
 
 
 class InvalidState(WebSocketException, AssertionError):

@@ -159,16 +159,16 @@ def _shorten(text: str) -> str:
     """Cut the middle out of a text that is longer than MAX_LOG_SIZE."""
     if len(text) <= MAX_LOG_SIZE:
         return text
-    cut = MAX_LOG_SIZE // 3 - 1
-    return f"{text[: 2 * cut]}...{text[-cut:]}"
+    cut = max(MAX_LOG_SIZE // 3 - 1, 0)
+    return f"{text[: 2 * cut]}...{text[len(text) - cut :]}"
 
 
 def _hex(data: bytes) -> str:
     """Show bytes in hexadecimal, at most MAX_LOG_SIZE // 3 of them."""
     if len(data) <= MAX_LOG_SIZE // 3:
         return data.hex(" ")
-    cut = (MAX_LOG_SIZE // 3 - 1) // 3
-    return f"{data[: 2 * cut].hex(' ')} ... {data[-cut:].hex(' ')}"
+    cut = max((MAX_LOG_SIZE // 3 - 1) // 3, 0)
+    return f"{data[: 2 * cut].hex(' ')} ... {data[len(data) - cut :].hex(' ')}"
 
 
 class Close(NamedTuple):

@@ -1,0 +1,35 @@
+"""The journal: lines in order, those of level DEBUG only where they are wanted."""
+
+from __future__ import annotations
+
+import logging
+
+from geventws.core.journal import Journal, Line
+
+
+def test_keeps_lines_in_order() -> None:
+    journal = Journal(debug=True)
+    oops = ValueError("oops")
+    journal.debug_line("= connection is %s", "OPEN")
+    journal.line(logging.ERROR, "connection handler failed", exc=oops)
+    journal.debug_line("! error while receiving data", exc=oops)
+    assert journal.lines == [
+        Line(logging.DEBUG, "= connection is %s", ("OPEN",), None),
+        Line(logging.ERROR, "connection handler failed", (), oops),
+        Line(logging.DEBUG, "! error while receiving data", (), oops),
+    ]
+
+
+def test_leaves_out_debug_lines_unless_asked() -> None:
+    journal = Journal(debug=False)
+    journal.debug_line("> EOF")
+    journal.line(logging.INFO, "connection %s", "open")
+    assert journal.lines == [Line(logging.INFO, "connection %s", ("open",), None)]
+
+
+def test_a_line_is_what_the_logging_module_takes() -> None:
+    journal = Journal(debug=True)
+    journal.debug_line("< %s of %d", "TEXT", 3)
+    line = journal.lines[0]
+    record = logging.LogRecord("x", line.level, "x", 1, line.message, line.args, None)
+    assert record.getMessage() == "< TEXT of 3"

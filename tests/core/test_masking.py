@@ -1,0 +1,46 @@
+"""Masking: RFC 6455, section 5.3, byte by byte."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from geventws.core.masking import apply_mask
+
+
+def masked_by_definition(data: bytes, key: bytes) -> bytes:
+    # 5.3: "j = i MOD 4; transformed-octet-i = original-octet-i XOR masking-key-octet-j"
+    return bytes(byte ^ key[i % 4] for i, byte in enumerate(data))
+
+
+def test_example_of_the_rfc() -> None:
+    # 5.7: "A single-frame masked text message"
+    key, masked = bytes.fromhex("37fa213d"), bytes.fromhex("7f9f4d5158")
+    assert apply_mask(b"Hello", key) == masked
+    assert apply_mask(masked, key) == b"Hello"
+
+
+@pytest.mark.parametrize("size", [*range(18), 125, 126, 4095, 4096, 65535, 65536, 65537])
+def test_masks_as_defined(size: int) -> None:
+    chance = random.Random(size)
+    data, key = chance.randbytes(size), chance.randbytes(4)
+    assert apply_mask(data, key) == masked_by_definition(data, key)
+
+
+@pytest.mark.parametrize("key", [b"\0\0\0\0", b"\0\0\0\1", b"\1\0\0\0", b"\xff\xff\xff\xff"])
+@pytest.mark.parametrize("data", [b"\0\0\0\0\0\0", b"\xff" * 9, b"a\0\0\0\0", b"\0\0\0\0a"])
+def test_zeros_at_either_end_are_kept(data: bytes, key: bytes) -> None:
+    assert apply_mask(data, key) == masked_by_definition(data, key)
+
+
+def test_masking_twice_gives_the_data_back() -> None:
+    data = bytes(range(256)) * 3
+    assert apply_mask(apply_mask(data, b"\1\2\3\4"), b"\1\2\3\4") == data
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_takes_what_is_like_bytes_and_returns_bytes(kind: type) -> None:
+    masked = apply_mask(kind(b"Hello"), bytes.fromhex("37fa213d"))
+    assert type(masked) is bytes
+    assert masked == bytes.fromhex("7f9f4d5158")
