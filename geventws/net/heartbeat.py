@@ -69,7 +69,7 @@ class Heartbeat(Link):
             self._send_keepalive_ping()
         else:
             self._miss_pong()
-        self._emit()
+        self._emit_elsewhere()
 
     def _send_keepalive_ping(self) -> None:
         if self._pings is None:

@@ -101,7 +101,7 @@ class Link(Stream):
             if self._cause is None:
                 self._cause = TimeoutError("timed out while closing connection")
             self._lost()
-        self._emit()
+        self._emit_elsewhere()
 
     # Ending.
 
@@ -179,6 +179,14 @@ class Link(Stream):
             )
 
     # Logging.
+
+    def _emit_elsewhere(self) -> None:
+        """Write the journal to the log in a greenlet of its own.
+
+        For greenlets that serve all connections: a log handler may block.
+        """
+        if self._protocol.journal.lines:
+            gevent.spawn(self._emit)
 
     def _emit(self) -> None:
         """Write the journal to the log; never in the hub, and never out of order."""
