@@ -59,8 +59,7 @@ class Endpoint(Heartbeat):
 
     def _read_in_greenlet(self) -> None:
         try:
-            if self._protocol.state is not State.CLOSED:
-                self._read()
+            self._read_unless_closed()
             self._emit()
         finally:
             self._watch_reads()
@@ -78,6 +77,8 @@ class Endpoint(Heartbeat):
             if data:
                 protocol.decoder.feed(data)
                 self._advance()
+                if self._transport.ended:
+                    self._read_again()
             elif data is not None:
                 self._receive_eof(None)
             elif self._transport.unsent:
@@ -87,6 +88,14 @@ class Endpoint(Heartbeat):
             self._receive_eof(exc)
         except BaseException as exc:
             self._receive_bug(exc)
+
+    def _read_again(self) -> None:
+        """Read what no event will tell of, after the receiver took what was read before."""
+        self._state.loop.run_callback(self._in_hub, self._read_unless_closed)
+
+    def _read_unless_closed(self) -> None:
+        if self._protocol.state is not State.CLOSED:
+            self._read()
 
     def _receive_eof(self, exc: OSError | None) -> None:
         """The peer sends nothing more: nothing can be said to it either."""
@@ -153,6 +162,8 @@ class Endpoint(Heartbeat):
     def _handle_deferred(self) -> None:
         """Answer the close frame, or fail the connection."""
         deferred, self._deferred = self._deferred, None
+        if self._protocol.state is State.CLOSED:
+            return
         if isinstance(deferred, Frame):
             self._protocol.receive_close(deferred)
         elif deferred is not None:
@@ -174,6 +185,8 @@ class Endpoint(Heartbeat):
     def _go_on(self) -> None:
         if self._protocol.state is not State.CLOSED:
             self._advance()
+            if self._transport.ended:
+                self._read_again()
             self._watch_reads()
 
     # Waking the receiver.

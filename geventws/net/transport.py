@@ -67,6 +67,8 @@ class Transport:
     send: Callable[[bytes | memoryview], int]
     # Ciphertext that the kernel has not taken yet, in bytes.
     unsent = 0
+    # Whether the end was found behind what `receive` returned: it must be called again.
+    ended = False
 
     def __init__(self, sock: _socket.socket) -> None:
         self.sock = sock
@@ -133,7 +135,7 @@ class TLSTransport(Transport):
         server_hostname: for a client, whom the server's certificate must name.
     """
 
-    __slots__ = ("_ciphertext", "_eof_sent", "_incoming", "_outgoing", "tls")
+    __slots__ = ("_ciphertext", "_eof_sent", "_error", "_incoming", "_outgoing", "ended", "tls")
 
     eof_text = "x closing TCP connection"
 
@@ -150,6 +152,9 @@ class TLSTransport(Transport):
         # Ciphertext that the kernel did not take; goes first, unchanged.
         self._ciphertext: bytes | memoryview = b""
         self._eof_sent = False
+        # The peer ended the stream, or broke it with an error, behind all that was decrypted.
+        self.ended = False
+        self._error: OSError | None = None
 
     @property
     def unsent(self) -> int:  # type: ignore[override]
@@ -183,39 +188,49 @@ class TLSTransport(Transport):
             size = self.sock.recv_into(state.buffer)
         except BlockingIOError:
             return None
-        self._incoming.write(state.view[:size])
+        if size == 0:
+            self.ended = True
+        elif not self._eof_sent:
+            # After our close_notify, what still arrives is of no interest.
+            self._incoming.write(state.view[:size])
         return size
 
     def receive(self, state: HubState) -> bytes | None:
         """Read once, and decrypt all there is, so that nothing waits in the TLS layer."""
+        if self.ended:
+            if self._error is not None:
+                raise self._error
+            return b""
         parts: list[bytes] = []
-        ended = self._decrypt(parts)
-        if not parts and not ended:
-            size = self._fill(state)
-            if size is None:
+        self._decrypt(parts)
+        if not parts and not self.ended:
+            if self._fill(state) is None:
                 return None
-            # After our close_notify, what still arrives is of no interest.
-            ended = size == 0 or (not self._eof_sent and self._decrypt(parts))
+            self._decrypt(parts)
         if parts:
             return parts[0] if len(parts) == 1 else b"".join(parts)
-        return b"" if ended else None
+        return self.receive(state) if self.ended else None
 
-    def _decrypt(self, parts: list[bytes]) -> bool:
-        """Decrypt all that arrived; return whether the peer ended the stream."""
+    def _decrypt(self, parts: list[bytes]) -> None:
+        """Decrypt all that arrived; note the end, which comes after that."""
         try:
             while self._incoming.pending or self.tls.pending():
                 data = self.tls.read(TLS_CHUNK)
                 if not data:
-                    return True
+                    self.ended = True
+                    break
                 parts.append(data)
         except ssl.SSLWantReadError:
             pass
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-            return True
-        finally:
-            # A key update must be answered, an alert be sent.
+            self.ended = True
+        except ssl.SSLError as exc:
+            self.ended = True
+            self._error = exc
+        # A key update must be answered, an alert be sent. If it cannot be, what was decrypted
+        # is as good, and the next write will tell.
+        with contextlib.suppress(OSError):
             self.flush()
-        return False
 
     def send(self, data: bytes | memoryview) -> int:
         """Encrypt and write; what is encrypted counts as written, and `unsent` tells the rest."""
