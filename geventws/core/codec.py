@@ -127,11 +127,19 @@ class FrameDecoder:
 
     @property
     def progress(self) -> tuple[int, int]:
-        """Return how many bytes of the unfinished frame, or header, are there and expected."""
+        """Return how many bytes of the part under way are there, and how many it has.
+
+        The parts of a frame: its first two bytes, a longer length, the masking key, the payload.
+        """
         if self._missing:
             have = sum(map(len, self._pieces or ()))
             return have, have + self._missing
-        return len(self._data) - self._pos, 2
+        have = len(self._data) - self._pos
+        if have < 2:
+            return have, 2
+        have -= 2
+        width = {126: 2, 127: 8}.get(self._data[self._pos + 1] & LENGTH_BITS, 0)
+        return (have, width) if have < width else (have - width, 4)
 
     def decode(self) -> tuple[int, bytes] | None:
         """Decode the next frame.
@@ -168,7 +176,9 @@ class FrameDecoder:
             length = int.from_bytes(data[pos : pos + width], "big")
             pos += width
             self._check_length(length)
-        elif self.max_size is not None and length + self.message_size > self.max_size:
+        elif self.max_fragment_size is not None or (
+            self.max_size is not None and length + self.message_size > self.max_size
+        ):
             self._check_length(length)
         if self._mask_bit:
             key = data[pos : pos + 4]
