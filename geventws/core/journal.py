@@ -13,6 +13,11 @@ from typing import NamedTuple
 __all__ = ["Journal", "Line"]
 
 
+# Lines that may wait to be emitted: only a log handler that blocks makes them wait, and then
+# those of level DEBUG are dropped rather than kept for ever.
+MAX_LINES = 1000
+
+
 class Line(NamedTuple):
     """One line for the log."""
 
@@ -43,7 +48,7 @@ class Journal:
         The first character tells what it is about: ``>`` sent, ``<`` received, ``=`` state,
         ``x`` shut down, ``%`` keepalive, ``-`` timeout, ``!`` error.
         """
-        if self.debug:
+        if self.debug and len(self.lines) < MAX_LINES:
             self.lines.append(Line(logging.DEBUG, message, args, exc))
 
     def line(

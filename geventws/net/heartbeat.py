@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
 from typing import Any
@@ -107,9 +108,11 @@ class Heartbeat(Link):
         if not hasattr(socket, "TCP_USER_TIMEOUT"):
             return False
         milliseconds = int((self._ping_interval or 0) + (self._ping_timeout or 0)) * 1000
-        self._transport.sock.setsockopt(
-            socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(milliseconds, 1000)
-        )
+        with contextlib.suppress(OSError):
+            # A connection that is lost already makes the next ping fail.
+            self._transport.sock.setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(milliseconds, 1000)
+            )
         return True
 
     def _receive_pong(self, payload: bytes) -> None:

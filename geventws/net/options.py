@@ -64,7 +64,8 @@ class ConnectionOptions:
     def __post_init__(self) -> None:
         # Errors now, not when the first client connects.
         _water("max_queue", self.max_queue)
-        _water("write_limit", self.write_limit)
+        if _water("write_limit", self.write_limit)[0] is None:
+            raise ValueError("write_limit: high must be a number of bytes")
 
     def make(
         self,
@@ -81,7 +82,7 @@ class ConnectionOptions:
         )
         high, low = _water("write_limit", self.write_limit)
         assert high is not None
-        return create_connection(
+        connection = create_connection(
             transport,
             protocol,
             state,
@@ -92,3 +93,5 @@ class ConnectionOptions:
             write_limit=(high, low),
             logger=logger,
         )
+        state.streams.add(connection)
+        return connection

@@ -87,6 +87,9 @@ class Sender(Receiver):
         state = self._state
         if get_ident() != state.thread:
             self._require_thread()
+        if self._protocol.journal.lines:
+            # Before, not after: an exception out of a log handler must mean "not sent".
+            self._emit()
         while True:
             if self._protocol.state is not OPEN or self._broken:
                 self._refuse_to_send()
@@ -134,7 +137,7 @@ class Sender(Receiver):
         if self._broken:
             raise self._closed_exception()
         if self._protocol.journal.lines:
-            self._emit()
+            self._emit_elsewhere()
 
     def _send_fragments(
         self, fragments: Iterable[Data], text: bool | None, compress: bool | None

@@ -86,7 +86,6 @@ class Stream:
         self._batches = 0
         self._last_write = 0.0
         self._flushing = False
-        state.streams.add(self)
 
     # Writing.
 
