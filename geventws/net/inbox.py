@@ -25,7 +25,8 @@ class Inbox:
     def __init__(self, high: int | None, low: int) -> None:
         # Frames that can be read: whole messages, and fragments somebody streams.
         self.size = 0
-        self.high = sys.maxsize if high is None else high
+        # At least one, or nothing would ever be read.
+        self.high = sys.maxsize if high is None else max(high, 1)
         self.low = low
         # Two stacks make a queue with less memory than a deque: 0.5 KiB per connection.
         self._arrived: list[str | bytes | Fragment] = []

@@ -117,6 +117,9 @@ class Receiver(Endpoint):
         finally:
             self._streaming = False
             inbox.end_stream(last)
+            # What is discarded makes room, too.
+            if self._stalled and inbox.size <= inbox.low:
+                self._unstall()
 
     def __iter__(self) -> Iterator[str | bytes]:
         """Iterate over messages until the connection closes normally.

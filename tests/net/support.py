@@ -1,0 +1,204 @@
+"""What tests of the first floor share: both ends of a connection, one of them raw or none."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+import gevent.ssl
+import trustme
+from gevent.event import Event
+from gevent.queue import Queue
+
+from geventws import ClientConnection, ServerConnection, connect, serve
+from geventws.core.extensions import Extension
+from geventws.core.frames import Frame
+from geventws.testing import RawClient, RawPeer, RawServer
+
+HOST = "127.0.0.1"
+
+# Seconds until a test gives up waiting for something that must happen: far more than it takes
+# on a busy machine.
+PATIENCE = 10
+
+
+class Hold:
+    """A handler that gives its connection to the test and returns when the test ends."""
+
+    def __init__(self) -> None:
+        self._accepted: Queue[ServerConnection] = Queue()
+        self.done = Event()
+
+    def __call__(self, ws: ServerConnection) -> None:
+        self._accepted.put(ws)
+        self.done.wait()
+
+    def get(self) -> ServerConnection:
+        return self._accepted.get(timeout=PATIENCE)
+
+
+@functools.cache
+def authority() -> tuple[trustme.CA, trustme.LeafCert]:
+    ca = trustme.CA()
+    return ca, ca.issue_cert("localhost", HOST)
+
+
+def server_tls() -> gevent.ssl.SSLContext:
+    context = gevent.ssl.SSLContext(gevent.ssl.PROTOCOL_TLS_SERVER)
+    authority()[1].configure_cert(context)
+    return context
+
+
+def client_tls() -> gevent.ssl.SSLContext:
+    context = gevent.ssl.SSLContext(gevent.ssl.PROTOCOL_TLS_CLIENT)
+    authority()[0].configure_trust(context)
+    return context
+
+
+def echo(ws: ServerConnection) -> None:
+    for message in ws:
+        ws.send(message)
+
+
+def serving(handler: Callable[[Any], object], **options: Any) -> Any:
+    """A server on a free port; its clients find it by `uri_of`."""
+    options.setdefault("compression", None)
+    return serve(handler, HOST, 0, **options)
+
+
+def uri_of(server: Any, scheme: str = "ws") -> str:
+    return f"{scheme}://{HOST}:{server.address[1]}/"
+
+
+@contextlib.contextmanager
+def pair(
+    *, server: Any = (), client: Any = (), tls: bool = False
+) -> Iterator[tuple[ClientConnection, ServerConnection]]:
+    """A client's and a server's end of one connection, in one greenlet's hands.
+
+    Args:
+        server: options for `serve`.
+        client: options for `connect`.
+        tls: whether they speak TLS.
+    """
+    hold = Hold()
+    server, client = dict(server), dict(client)
+    if tls:
+        server.setdefault("ssl", server_tls())
+        client.setdefault("ssl", client_tls())
+    with serving(hold, **server) as listening:
+        with connect(uri_of(listening, "wss" if tls else "ws"), **client) as ws:
+            try:
+                yield ws, hold.get()
+            finally:
+                hold.done.set()
+
+
+@contextlib.contextmanager
+def raw_client(**options: Any) -> Iterator[tuple[RawClient, ServerConnection]]:
+    """A raw client, and the server's end of its connection."""
+    hold = Hold()
+    tls = client_tls() if "ssl" in options else None
+    with serving(hold, **options) as server, RawClient(server.address, ssl=tls) as peer:
+        try:
+            yield peer, hold.get()
+        finally:
+            hold.done.set()
+
+
+@contextlib.contextmanager
+def raw_server(**options: Any) -> Iterator[tuple[ClientConnection, RawPeer]]:
+    """A client's connection, and the raw server's end of it."""
+    options.setdefault("compression", None)
+    with RawServer() as server:
+        opening = gevent.spawn(connect, server.uri, **options)
+        peer = server.accept()
+        ws = opening.get(timeout=PATIENCE)
+        try:
+            yield ws, peer
+        finally:
+            peer.close()
+            ws.close()
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Let the hub run until something is so that no event tells."""
+    with gevent.Timeout(PATIENCE, AssertionError("what must happen did not happen")):
+        while not condition():
+            gevent.sleep(0.001)
+
+
+def turns(count: int = 5) -> None:
+    """Let the loop turn a few times: enough for what happens by itself, whatever that is."""
+    for _ in range(count):
+        gevent.sleep(0)
+        gevent.get_hub().loop.update_now()
+        gevent.sleep(0.001)
+
+
+def squeeze(ws: Any, peer: Any = None) -> None:
+    """Give a connection small socket buffers, so that the kernel takes little of a message."""
+    ws._transport.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    ws._transport.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    if peer is not None:
+        peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+
+
+def spy_writes(ws: Any) -> list[bytes]:
+    """Return a list that gets whatever a connection without TLS gives to the kernel."""
+    written: list[bytes] = []
+    send = ws._transport.send
+
+    def spy(data: bytes) -> int:
+        sent: int = send(data)
+        written.append(bytes(data[:sent]))
+        return sent
+
+    ws._transport.send = spy
+    return written
+
+
+class Exploding(Extension):
+    """An extension with a bug."""
+
+    name = "exploding"
+
+    def __init__(self, exc: BaseException) -> None:
+        self.exc = exc
+
+    def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
+        raise self.exc
+
+    def encode(self, frame: Frame, *, compress: bool | None = None) -> Frame:
+        return frame
+
+
+def booby_trap(ws: Any, exc: BaseException) -> None:
+    """Let the next frame that a connection receives raise an exception where none may."""
+    ws._protocol.encoder.extensions = (Exploding(exc),)
+    ws._protocol._fast = False
+
+
+class Interruption(BaseException):
+    """Like `gevent.Timeout`, no ``Exception``."""
+
+
+def torment(victim: gevent.Greenlet[..., Any], exc: type[BaseException] = Interruption) -> int:
+    """Throw an exception into a greenlet at each turn of the loop until it ends.
+
+    Returns:
+        How often that was.
+    """
+    count = 0
+    while not victim.dead:
+        victim.kill(exc, block=False)
+        count += 1
+        # Sometimes early and sometimes late in the turn.
+        gevent.sleep(0)
+        if count % 3 == 0:
+            gevent.sleep(0.001)
+    return count
