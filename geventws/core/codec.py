@@ -141,6 +141,13 @@ class FrameDecoder:
         width = {126: 2, 127: 8}.get(self._data[self._pos + 1] & LENGTH_BITS, 0)
         return (have, width) if have < width else (have - width, 4)
 
+    def eof_error(self) -> EOFError:
+        """Return the error that says where the stream ended."""
+        if self.between_frames:
+            return EOFError("unexpected end of stream")
+        have, expected = self.progress
+        return EOFError(f"stream ends after {have} bytes, expected {expected} bytes")
+
     def decode(self) -> tuple[int, bytes] | None:
         """Decode the next frame.
 

@@ -6,9 +6,9 @@ import codecs
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from geventws.core.codec import FrameDecoder, encode_frame
-from geventws.core.exceptions import ProtocolError, TooManyFragments
-from geventws.core.frames import Frame, Opcode
+from geventws.core.codec import FIN, OPCODE_BITS, FrameDecoder, encode_frame
+from geventws.core.exceptions import PayloadTooBig, ProtocolError, TooManyFragments
+from geventws.core.frames import MAX_CONTROL_PAYLOAD, Frame, Opcode
 from geventws.core.journal import Journal
 
 if TYPE_CHECKING:
@@ -58,12 +58,15 @@ class MessageAssembler:
         "_position",
         "_utf8",
         "busy",
+        "extensions",
         "max_fragments",
         "opcode",
     )
 
     def __init__(self, decoder: FrameDecoder, max_fragments: int | None = MAX_FRAGMENTS) -> None:
         self.max_fragments = max_fragments
+        # Those that were negotiated, in the order in which they encode.
+        self.extensions: Sequence[Extension] = ()
         # Opcode of the fragmented message under way; None between messages.
         self.opcode: Opcode | None = None
         # Whether it knows anything of a message that is not whole.
@@ -77,6 +80,30 @@ class MessageAssembler:
         self._position = 0
         self._checked = 0
 
+    def decode(self, frame: Frame) -> Frame:
+        """Undo what extensions did to a frame.
+
+        Raises:
+            PayloadTooBig: what comes out is over a limit.
+            ProtocolError: an extension cannot decode it.
+        """
+        decoder = self._decoder
+        for extension in reversed(self.extensions):
+            # Limits hold for what comes out of the extension as well: a few bytes may become
+            # gigabytes.
+            limits = [decoder.max_fragment_size]
+            if decoder.max_size is not None:
+                limits.append(decoder.max_size - decoder.message_size)
+            limit = min((size for size in limits if size is not None), default=None)
+            try:
+                frame = extension.decode(frame, max_size=limit)
+            except PayloadTooBig as exc:
+                if limit == decoder.max_fragment_size:
+                    raise
+                assert decoder.max_size is not None
+                raise PayloadTooBig(None, decoder.max_size, decoder.message_size) from exc
+        return frame
+
     def receive(self, opcode: int, data: bytes, fin: bool) -> str | bytes | Fragment:
         """Take a whole data frame.
 
@@ -88,6 +115,17 @@ class MessageAssembler:
             TooManyFragments: the message has more than ``max_fragments``.
             UnicodeDecodeError: a text message is not UTF-8.
         """
+        self._check_place(opcode, fin)
+        if opcode != Opcode.CONT:
+            if fin:
+                self._reset()
+                return data.decode() if opcode == Opcode.TEXT else data
+            self.opcode = Opcode(opcode)
+            self.busy = True
+        return self._receive_fragment(data, fin)
+
+    def _check_place(self, opcode: int, fin: bool) -> None:
+        """Check that a data frame may follow what the message under way has."""
         # 5.4: "The fragments of one message MUST NOT be interleaved between the fragments of
         # another message unless an extension has been negotiated that can interpret the
         # interleaving."
@@ -97,18 +135,13 @@ class MessageAssembler:
         elif self.opcode is not None:
             raise ProtocolError("expected a continuation frame")
         elif fin:
-            self._reset()
-            return data.decode() if opcode == Opcode.TEXT else data
-        else:
-            self.opcode = Opcode(opcode)
-            self.busy = True
-        return self._receive_fragment(data, fin)
+            return
+        if self.max_fragments is not None and self._count >= self.max_fragments:
+            raise TooManyFragments(self.max_fragments)
 
     def _receive_fragment(self, data: bytes, fin: bool) -> Fragment:
         text = self.opcode is Opcode.TEXT
         self._count += 1
-        if self.max_fragments is not None and self._count > self.max_fragments:
-            raise TooManyFragments(self.max_fragments)
         if text:
             self._check_utf8(data[self._checked :], fin)
             self._checked = 0
@@ -118,15 +151,16 @@ class MessageAssembler:
         return Fragment(data, text, fin)
 
     def receive_partial(self, head: int, data: bytes) -> None:
-        """Take a part of a data frame that is not whole yet, to refuse bad UTF-8 early.
+        """Take a part of a data frame that is not whole yet, to refuse early what is wrong.
 
         Raises:
-            UnicodeDecodeError: a text message is not UTF-8.
+            ProtocolError, TooManyFragments, UnicodeDecodeError: as `receive` does.
         """
+        self._check_place(head & OPCODE_BITS, head & FIN != 0)
         # 8.1: "When an endpoint is to interpret a byte stream as UTF-8 but finds that the
         # byte stream is not, in fact, a valid UTF-8 stream, that endpoint MUST _Fail the
         # WebSocket Connection_."
-        if Opcode.TEXT in (head & 0x0F, self.opcode):
+        if Opcode.TEXT in (head & OPCODE_BITS, self.opcode):
             self.busy = True
             self._check_utf8(data, False)
             self._checked += len(data)
@@ -134,14 +168,23 @@ class MessageAssembler:
     def _check_utf8(self, data: bytes, fin: bool) -> None:
         if self._utf8 is None:
             self._utf8 = _new_utf8_decoder()
-        waiting = len(self._utf8.getstate()[0])
+        begin = self._position - len(self._utf8.getstate()[0])
+        self._position += len(data)
         try:
             self._utf8.decode(data, fin)
+            rest = self._utf8.getstate()[0]
+            # Python waits for the third byte of a surrogate, though no byte can save it.
+            if b"\xed\xa0" <= rest <= b"\xed\xbf":
+                begin = self._position - len(rest)
+                rest.decode()
         except UnicodeDecodeError as exc:
-            exc.start += self._position - waiting
-            exc.end += self._position - waiting
+            # Positions count from the beginning of the message, which is not there any more:
+            # `str(exc)` would look up the wrong byte in its last piece.
+            if begin:
+                exc.object = b""
+            exc.start += begin
+            exc.end += begin
             raise
-        self._position += len(data)
 
     def _reset(self) -> None:
         """Be ready for the next message."""
@@ -195,6 +238,16 @@ class MessageEncoder:
             return encode_frame(0x80 | opcode, data, self._mask)
         self.opcode = None if fin else self.opcode or opcode
         return self.encode(Frame(opcode, data, fin), compress)
+
+    def encode_control(self, opcode: Opcode, data: bytes) -> bytes:
+        """Return a control frame as it goes over the wire.
+
+        Raises:
+            ProtocolError: the payload is over 125 bytes (RFC 6455, section 5.5).
+        """
+        if len(data) > MAX_CONTROL_PAYLOAD:
+            raise ProtocolError("control frame too long")
+        return self.encode(Frame(opcode, data))
 
     def encode(self, frame: Frame, compress: bool | None = None) -> bytes:
         """Return any frame as it goes over the wire."""

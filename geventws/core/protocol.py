@@ -13,7 +13,7 @@ from geventws.core.exceptions import (
     ProtocolError,
     TooManyFragments,
 )
-from geventws.core.frames import MAX_CONTROL_PAYLOAD, Close, CloseCode, Frame, Opcode
+from geventws.core.frames import Close, CloseCode, Frame, Opcode
 from geventws.core.journal import Journal
 from geventws.core.messages import MAX_FRAGMENTS, Fragment, MessageAssembler, MessageEncoder
 from geventws.core.states import Side, State
@@ -62,7 +62,6 @@ class Protocol:
         "closing",
         "decoder",
         "encoder",
-        "eof_rcvd",
         "eof_sent",
         "journal",
         "output",
@@ -86,7 +85,6 @@ class Protocol:
         self.subprotocol: str | None = None
         # The close frames received and sent.
         self.closing = Closing()
-        self.eof_rcvd = False
         self.eof_sent = False
         # The answer to the last ping, until it is taken. 5.5.3: "the endpoint MAY elect to
         # send a Pong frame for only the most recently processed Ping frame."
@@ -118,7 +116,7 @@ class Protocol:
             extensions: those that were negotiated, in the order of the handshake's answer.
             subprotocol: the one that was negotiated, if any.
         """
-        self.encoder.extensions = tuple(extensions)
+        self.encoder.extensions = self._assembler.extensions = tuple(extensions)
         self.subprotocol = subprotocol
         for extension in extensions:
             self.decoder.rsv |= extension.rsv1 << 6 | extension.rsv2 << 5 | extension.rsv3 << 4
@@ -131,16 +129,13 @@ class Protocol:
         Returns:
             What is wrong with it, if no close frame was received before.
         """
-        self.eof_rcvd = True
-        decoder = self.decoder
-        if decoder.discarding or self.state is State.CLOSED:
+        if self.decoder.discarding or self.state is State.CLOSED:
             return None
-        between_frames, (have, expected) = decoder.between_frames, decoder.progress
-        decoder.discard()
-        if between_frames:
+        if self.decoder.between_frames:
             self.journal.debug_line("< EOF")
-            return EOFError("unexpected end of stream")
-        return EOFError(f"stream ends after {have} bytes, expected {expected} bytes")
+        exc = self.decoder.eof_error()
+        self.decoder.discard()
+        return exc
 
     def send_eof(self) -> None:
         """Half-close the TCP connection, once what stands before in the output is written."""
@@ -148,10 +143,6 @@ class Protocol:
             self.eof_sent = True
             self.output.append(SEND_EOF)
             self.journal.debug_line("> EOF")
-
-    def discard(self) -> None:
-        """Ignore what arrives from now on."""
-        self.decoder.discard()
 
     def end(self) -> None:
         """Enter the state CLOSED: TCP is closed (RFC 6455, section 7.1.4)."""
@@ -168,13 +159,15 @@ class Protocol:
     def events(self) -> Iterator[Event]:
         """Yield all that arrived, and react to it as the RFC says.
 
-        Whoever must react at another moment uses `next_event`, `receive_close` and
+        What breaks the RFC's rules or a limit is not yielded; it fails the connection. Whoever must react at another moment uses `next_event`, `receive_close` and
         `fail_with`, of which this is made.
         """
         try:
             while (event := self.next_event()) is not None:
                 if isinstance(event, Frame) and event.opcode is Opcode.CLOSE:
                     self.receive_close(event)
+                    if self.closing.rcvd is None:
+                        return
                 yield event
         except FAILURES as exc:
             self.fail_with(exc)
@@ -188,11 +181,9 @@ class Protocol:
         """
         item = self.decoder.decode()
         if item is None:
-            partial = self.decoder.partial
-            if partial:
-                self.decoder.partial = b""
-                if not self.encoder.extensions:
-                    self._assembler.receive_partial(self.decoder.head, partial)
+            partial, self.decoder.partial = self.decoder.partial, b""
+            if partial and not self._assembler.extensions:
+                self._assembler.receive_partial(self.decoder.head, partial)
             return None
         head, data = item
         if self._fast and not self._assembler.busy:
@@ -203,32 +194,14 @@ class Protocol:
         return self._receive_frame(Frame.from_head(head, data))
 
     def _receive_frame(self, frame: Frame) -> Event:
-        frame = self._decode_extensions(frame)
+        frame = self._assembler.decode(frame)
         self.journal.debug_line("< %s", frame)
         if frame.opcode < Opcode.CLOSE:
             return self._assembler.receive(frame.opcode, frame.data, frame.fin)
         if frame.opcode is Opcode.PING:
             # 5.5.2: "Upon receipt of a Ping frame, an endpoint MUST send a Pong frame in
             # response, unless it already received a Close frame."
-            self.pong = self.encoder.encode(Frame(Opcode.PONG, frame.data))
-        return frame
-
-    def _decode_extensions(self, frame: Frame) -> Frame:
-        decoder = self.decoder
-        for extension in reversed(self.encoder.extensions):
-            # Limits hold for what comes out of the extension as well: a few bytes may become
-            # gigabytes.
-            limits = [decoder.max_fragment_size]
-            if decoder.max_size is not None:
-                limits.append(decoder.max_size - decoder.message_size)
-            limit = min((size for size in limits if size is not None), default=None)
-            try:
-                frame = extension.decode(frame, max_size=limit)
-            except PayloadTooBig as exc:
-                if limit == decoder.max_fragment_size:
-                    raise
-                assert decoder.max_size is not None
-                raise PayloadTooBig(None, decoder.max_size, decoder.message_size) from exc
+            self.pong = self.encoder.encode_control(Opcode.PONG, frame.data)
         return frame
 
     def receive_close(self, frame: Frame) -> None:
@@ -276,17 +249,13 @@ class Protocol:
 
     def send_ping(self, data: bytes) -> None:
         """Send a ping of up to 125 bytes (RFC 6455, section 5.5.2)."""
-        self._send_control(Opcode.PING, data)
+        self._require_open()
+        self.output.append(self.encoder.encode_control(Opcode.PING, data))
 
     def send_pong(self, data: bytes) -> None:
         """Send a pong of up to 125 bytes that answers no ping (RFC 6455, section 5.5.3)."""
-        self._send_control(Opcode.PONG, data)
-
-    def _send_control(self, opcode: Opcode, data: bytes) -> None:
-        if len(data) > MAX_CONTROL_PAYLOAD:
-            raise ProtocolError("control frame too long")
         self._require_open()
-        self.output.append(self.encoder.encode(Frame(opcode, data)))
+        self.output.append(self.encoder.encode_control(Opcode.PONG, data))
 
     def _require_open(self) -> None:
         if self.state is not State.OPEN:
@@ -315,7 +284,7 @@ class Protocol:
             self._send_close_frame(Close(CloseCode.NO_STATUS_RCVD, ""), b"")
 
     def _send_close_frame(self, close: Close, data: bytes) -> None:
-        self.output.append(self.encoder.encode(Frame(Opcode.CLOSE, data)))
+        self.output.append(self.encoder.encode_control(Opcode.CLOSE, data))
         self.closing.send(close)
         self._set_state(State.CLOSING)
 

@@ -126,7 +126,7 @@ class OpeningConnection(Connection):
         protocol = self._protocol
         if protocol.state is State.CLOSED:
             return
-        protocol.discard()
+        protocol.decoder.discard()
         protocol.send_eof()
         self._settle()
         if linger and not self._broken:
