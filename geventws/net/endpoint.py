@@ -60,9 +60,10 @@ class Endpoint(Heartbeat):
     def _read_in_greenlet(self) -> None:
         try:
             self._read_unless_closed()
-            self._emit()
         finally:
+            # Before the log is written: its handlers may wait for what the peer answers.
             self._watch_reads()
+        self._emit()
 
     def _read(self) -> None:
         """Read once. This is the hot path; it runs in the hub, or in a greenlet that logs."""
