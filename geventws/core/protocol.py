@@ -159,7 +159,8 @@ class Protocol:
     def events(self) -> Iterator[Event]:
         """Yield all that arrived, and react to it as the RFC says.
 
-        What breaks the RFC's rules or a limit is not yielded; it fails the connection. Whoever must react at another moment uses `next_event`, `receive_close` and
+        What breaks the RFC's rules or a limit is not yielded; it fails the connection.
+        Whoever must react at another moment uses `next_event`, `receive_close` and
         `fail_with`, of which this is made.
         """
         try:
