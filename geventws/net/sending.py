@@ -82,8 +82,13 @@ class Sender(Receiver):
         opcode = TEXT if is_text else BINARY
         self._hand_over(self._protocol.encoder.encode_data(opcode, data, True, compress))
 
-    def _prepare_to_send(self) -> None:
-        """Wait until a frame may be handed over; see `send` for what it raises."""
+    def _prepare_to_send(self, control: bool = False) -> None:
+        """Wait until a frame may be handed over; see `send` for what it raises.
+
+        Args:
+            control: whether it is a control frame. 5.4: they "MAY be injected in the middle
+                of a fragmented message".
+        """
         state = self._state
         if get_ident() != state.thread:
             self._require_thread()
@@ -93,7 +98,11 @@ class Sender(Receiver):
         while True:
             if self._protocol.state is not OPEN or self._broken:
                 self._refuse_to_send()
-            elif self._fragmenting is not None and self._fragmenting is not getcurrent():
+            elif (
+                self._fragmenting is not None
+                and self._fragmenting is not getcurrent()
+                and not control
+            ):
                 self._wait_for_turn()
             elif self._queued + self._transport.unsent > self._high:
                 if self._writing:
@@ -216,7 +225,7 @@ class Sender(Receiver):
             ConcurrencyError: a ping with the same data waits for its pong.
             ProtocolError: there are more than 125 bytes.
         """
-        self._prepare_to_send()
+        self._prepare_to_send(control=True)
         if self._pings is None:
             self._pings = PingBook()
         payload = self._pings.new_payload() if data is None else _to_bytes(data)
@@ -241,7 +250,7 @@ class Sender(Receiver):
             ConnectionClosed: the connection is closed or closing.
             ProtocolError: there are more than 125 bytes.
         """
-        self._prepare_to_send()
+        self._prepare_to_send(control=True)
         self._protocol.send_pong(_to_bytes(data))
         self._settle()
         self._emit()

@@ -140,12 +140,11 @@ def turns(count: int = 5) -> None:
         gevent.sleep(0.001)
 
 
-def squeeze(ws: Any, peer: Any = None) -> None:
-    """Give a connection small socket buffers, so that the kernel takes little of a message."""
+def squeeze(ws: Any, peer: RawPeer) -> None:
+    """Let the kernel take little of what a connection sends while the peer does not read."""
     ws._transport.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-    ws._transport.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    if peer is not None:
-        peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    # Not less than a segment on the loopback interface, or the kernel waits before it sends.
+    peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 128 * 1024)
 
 
 def spy_writes(ws: Any) -> list[bytes]:
