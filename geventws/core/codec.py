@@ -113,10 +113,15 @@ class FrameDecoder:
         self._pos = 0
         self.empty = not data
 
+    def _forget(self) -> None:
+        """Let go of bytes that are decoded: an idle connection must not keep its last read."""
+        self._data, self._pos = b"", 0
+        self.empty = True
+
     def discard(self) -> None:
         """Forget what is not decoded, and ignore what arrives from now on."""
-        self.discarding = self.empty = True
-        self._data, self._pos = b"", 0
+        self.discarding = True
+        self._forget()
         self._pieces = None
         self._missing = 0
 
@@ -199,9 +204,11 @@ class FrameDecoder:
         if end > size:
             self._begin_payload(head, key, pos, length)
             return self._decode_rest()
-        self._pos = end
-        self.empty = end == size
         payload = data[pos:end]
+        if end == size:
+            self._forget()
+        else:
+            self._pos = end
         return head, apply_mask(payload, key) if key else payload
 
     def _begin_payload(self, head: int, key: bytes, pos: int, length: int) -> None:
@@ -217,7 +224,8 @@ class FrameDecoder:
         piece = data[self._pos : self._pos + self._missing]
         self._pos += len(piece)
         self._missing -= len(piece)
-        self.empty = self._pos == len(data)
+        if self._pos == len(data):
+            self._forget()
         if self._key:
             piece = apply_mask(piece, self._key)
             turn = len(piece) % 4
