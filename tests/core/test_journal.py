@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from geventws.core.journal import Journal, Line
+from geventws.core.journal import MAX_LINES, Journal, Line
 
 
 def test_keeps_lines_in_order() -> None:
@@ -33,3 +33,13 @@ def test_a_line_is_what_the_logging_module_takes() -> None:
     line = journal.lines[0]
     record = logging.LogRecord("x", line.level, "x", 1, line.message, line.args, None)
     assert record.getMessage() == "< TEXT of 3"
+
+
+def test_a_log_that_does_not_keep_up_loses_debug_lines_alone() -> None:
+    journal = Journal(debug=True)
+    for i in range(2 * MAX_LINES):
+        journal.debug_line("< PING %d", i)
+    assert len(journal.lines) == MAX_LINES
+    assert journal.lines[-1].args == (MAX_LINES - 1,)
+    journal.line(logging.INFO, "connection closed")
+    assert journal.lines[-1].message == "connection closed"

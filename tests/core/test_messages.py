@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from geventws.core.codec import FrameDecoder
-from geventws.core.exceptions import ProtocolError, TooManyFragments
+from geventws.core.deflate import PerMessageDeflate
+from geventws.core.exceptions import PayloadTooBig, ProtocolError, TooManyFragments
 from geventws.core.extensions import Extension
 from geventws.core.frames import Frame, Opcode
 from geventws.core.journal import Journal
@@ -260,6 +261,44 @@ def test_binary_messages_are_any_bytes() -> None:
     assert assembler.receive(CONT, b"\xff", True) == Fragment(b"\xff", False, True)
 
 
+# Receiving: extensions.
+
+
+def compressed(data: bytes) -> Frame:
+    return PerMessageDeflate(False, False, 12, 12).encode(Frame(BINARY, data))
+
+
+@pytest.mark.parametrize(
+    ("max_size", "max_fragment_size", "message_size", "error"),
+    [
+        (None, None, 0, None),
+        (1000, None, 0, None),
+        (1000, 1000, 0, None),
+        (2000, 1000, 1000, None),
+        (999, None, 0, "frame exceeds limit of 999 bytes"),
+        (1999, None, 1000, "frame after reading 1000 bytes exceeds limit of 1999 bytes"),
+        (None, 999, 1000, "frame exceeds limit of 999 bytes"),
+        (5000, 999, 1000, "frame exceeds limit of 999 bytes"),
+        (1500, 999, 1000, "frame after reading 1000 bytes exceeds limit of 1500 bytes"),
+    ],
+)
+def test_limits_hold_for_what_comes_out_of_an_extension(
+    max_size: int | None, max_fragment_size: int | None, message_size: int, error: str | None
+) -> None:
+    decoder = FrameDecoder(False, max_size, max_fragment_size)
+    decoder.message_size = message_size
+    assembler = MessageAssembler(decoder)
+    frame = compressed(bytes(1000))
+    assert assembler.decode(frame) is frame
+    assembler.extensions = (PerMessageDeflate(False, False, 12, 12),)
+    if error is None:
+        assert assembler.decode(frame) == Frame(BINARY, bytes(1000))
+    else:
+        with pytest.raises(PayloadTooBig) as info:
+            assembler.decode(frame)
+        assert str(info.value) == error
+
+
 # Sending.
 
 
@@ -316,6 +355,14 @@ def test_frames_are_sent_in_their_order(fin: bool) -> None:
             encoder.encode_data(opcode, b"", fin)
     # What was refused changed nothing.
     assert encoder.encode_data(CONT, b"", True) == b"\x80\x00"
+
+
+@pytest.mark.parametrize("opcode", [Opcode.CLOSE, Opcode.PING, Opcode.PONG])
+def test_control_frames_have_at_most_125_bytes(opcode: Opcode) -> None:
+    encoder = make_encoder()
+    assert encoder.encode_control(opcode, b"a" * 125) == bytes([0x80 | opcode, 125]) + b"a" * 125
+    with pytest.raises(ProtocolError, match="^control frame too long$"):
+        encoder.encode_control(opcode, b"a" * 126)
 
 
 @pytest.mark.parametrize("compress", [None, False, True])
