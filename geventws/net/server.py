@@ -176,12 +176,12 @@ class Server:
         """Wait for the handlers; after the timeout, kill them and abort their connections."""
         others = [greenlet for greenlet in self._greenlets if greenlet is not gevent.getcurrent()]
         survivors = list(self._survivors)
-        with gevent.Timeout(timeout, False):
+        with gevent.Timeout(timeout, False):  # type: ignore[arg-type]
             gevent.joinall(others)
-            for ws in survivors:
-                ws._wait_ended()
-        for ws in survivors:
-            ws._lost()
+            for survivor in survivors:
+                survivor._wait_ended()
+        for survivor in survivors:
+            survivor._lost()
         late = [greenlet for greenlet in others if not greenlet.dead]
         for greenlet in late:
             ws = self._greenlets.get(greenlet)

@@ -143,6 +143,7 @@ class ServerConnection(OpeningConnection):
             if opening.process_request is not None:
                 response = opening.process_request(self, request)
                 if response is not None:
+                    _check_response(stage, response)
                     self._send_http_response(opening, response)
                     return False
             stage = "opening handshake"
@@ -154,6 +155,8 @@ class ServerConnection(OpeningConnection):
             stage = "process_response"
             if opening.process_response is not None:
                 response = opening.process_response(self, request, response) or response
+                _check_response(stage, response)
+            data = response.serialize()
         except InvalidHandshake as exc:
             self._refuse(opening.refuse(exc), exc)
             return False
@@ -164,11 +167,10 @@ class ServerConnection(OpeningConnection):
         if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
             self._reject(response)
             return False
-        self._accept(response, accepted)
+        self._accept(response, data, accepted)
         return self._protocol.state is State.OPEN and not self._broken
 
-    def _accept(self, response: Response, accepted: Accepted) -> None:
-        data = response.serialize()
+    def _accept(self, response: Response, data: bytes, accepted: Accepted) -> None:
         self._response = data
         self._write(data)
         self._note_response(">", response)
@@ -184,13 +186,14 @@ class ServerConnection(OpeningConnection):
         except gevent.GreenletExit:
             # Killed: the greenlet ends at once, and the hub does the closing handshake.
             self._begin_close(CloseCode.GOING_AWAY)
-        except ConnectionClosed as exc:
-            # The connection's own end comes first in the log.
-            self.close(CloseCode.INTERNAL_ERROR)
-            self._log_crash(exc)
         except CRASHES as exc:
-            self._log_crash(exc)
-            self.close(CloseCode.INTERNAL_ERROR)
+            if isinstance(exc, ConnectionClosed) and self.state is not State.OPEN:
+                # The connection's own end comes first in the log.
+                self.close()
+                self._log_crash(exc)
+            else:
+                self._log_crash(exc)
+                self.close(CloseCode.INTERNAL_ERROR)
         except BaseException:
             self._begin_close(CloseCode.INTERNAL_ERROR)
             raise
@@ -229,3 +232,9 @@ class ServerConnection(OpeningConnection):
     def _log_end(self) -> None:
         self._protocol.journal.line(logging.INFO, "connection closed")
         self._emit()
+
+
+def _check_response(hook: str, response: object) -> None:
+    if not isinstance(response, Response):
+        kind = type(response).__name__
+        raise TypeError(f"{hook} must return a Response or None, not an object of type {kind}")
