@@ -350,7 +350,7 @@ def peak_while_decoding(data: bytes, step: int, size: int) -> int:
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize(("size", "step"), [(256 * KIB, 1), (256 * KIB, 3), (MIB, 100)])
+@pytest.mark.parametrize(("size", "step"), [(64 * KIB, 1), (128 * KIB, 3), (MIB, 100)])
 def test_a_frame_in_tiny_pieces_costs_a_few_times_its_size(size: int, step: int) -> None:
     # Pieces, and, when they are joined, the payload.
     assert peak_while_decoding(bytes(size), step, size) < 3 * size

@@ -858,7 +858,7 @@ def test_without_debug_the_journal_stays_empty() -> None:
 
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
 def test_a_frame_byte_by_byte_costs_a_few_times_its_size(opcode: Opcode) -> None:
-    size = 2**17
+    size = 2**15
     frame = encode_frame(FIN | opcode, b"a" * size, True)
     protocol = opened(SERVER)
     tracemalloc.start()
