@@ -164,6 +164,9 @@ class RawClient(RawPeer):
         ssl: TLS configuration, gevent's.
         open: whether to do the opening handshake.
         headers: headers to add to its request.
+
+    Raises:
+        EOFError: the server closed the connection instead of answering.
     """
 
     def __init__(
@@ -182,9 +185,15 @@ class RawClient(RawPeer):
         if ssl is not None:
             sock = ssl.wrap_socket(sock, server_hostname="localhost")
         super().__init__(sock, Side.CLIENT)
+        # What the server answered, if it was asked.
+        self.response: Response | None = None
         if open:
-            self.send_bytes(self.request(headers))
-            self.response = self.recv_response()
+            try:
+                self.send_bytes(self.request(headers))
+                self.response = self.recv_response()
+            except BaseException:
+                self.close()
+                raise
 
     @staticmethod
     def request(headers: Iterable[tuple[str, str]] = (), path: str = "/") -> bytes:
@@ -241,14 +250,26 @@ class RawServer:
         sock, _ = self.listener.accept()
         peer = RawPeer(sock, Side.SERVER)
         if open:
-            peer.send_bytes(self.response(self.recv_request(peer), headers))
+            try:
+                peer.send_bytes(self.response(self.recv_request(peer), headers))
+            except BaseException:
+                peer.close()
+                raise
         return peer
 
     def recv_request(self, peer: RawPeer) -> Request:
-        """Receive a client's request."""
+        """Receive a client's request.
+
+        Raises:
+            EOFError: the client closed the connection before.
+        """
         reader = RequestReader()
-        while (head := reader.receive_data(peer.sock.recv(65536))) is None:
-            pass
+        head = None
+        while head is None:
+            data = peer.sock.recv(65536)
+            if not data:
+                raise reader.eof()
+            head = reader.receive_data(data)
         self.request = Request.parse(head)
         return self.request
 
