@@ -143,7 +143,7 @@ class Stream:
 
     def _write_pong(self, data: bytes) -> None:
         """Hand a pong over, in place of one that still waits."""
-        if self._writing:
+        if self._writing and self._queued:
             self._pong = data
         else:
             self._write(data)
@@ -187,10 +187,15 @@ class Stream:
         queue = self._queue
         if not queue:
             return False
-        if len(queue) > 1 and len(queue[0]) < JOIN_SIZE:
-            parts: list[bytes | memoryview] = []
-            size = 0
-            while queue and size < JOIN_SIZE:
+        if len(queue[0]) < JOIN_SIZE and (len(queue) > 1 or self._pong is not None):
+            parts = [queue.popleft()]
+            if self._pong is not None:
+                # Behind the frame under way: the queue may not run empty for a long time.
+                parts.append(self._pong)
+                self._queued += len(self._pong)
+                self._pong = None
+            size = sum(map(len, parts))
+            while queue and size < JOIN_SIZE and len(queue[0]) < JOIN_SIZE:
                 part = queue.popleft()
                 parts.append(part)
                 size += len(part)

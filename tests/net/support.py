@@ -141,9 +141,11 @@ def turns(count: int = 5) -> None:
 
 
 def squeeze(ws: Any, peer: RawPeer) -> None:
-    """Let the kernel take little of what a connection sends while the peer does not read."""
-    ws._transport.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-    # Not less than a segment on the loopback interface, or the kernel waits before it sends.
+    """Let the kernel take no more than half a megabyte while the peer does not read.
+
+    Less than a segment on the loopback interface would make TCP wait before it sends.
+    """
+    ws._transport.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
     peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 128 * 1024)
 
 
