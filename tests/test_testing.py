@@ -171,7 +171,7 @@ def test_a_raw_client_and_a_server() -> None:
 
 
 def test_a_raw_client_says_in_its_request_what_it_is_told() -> None:
-    with serve(greet, "127.0.0.1", 0, subprotocols=["chat"]) as server:  # type: ignore[list-item]
+    with serve(greet, "127.0.0.1", 0, subprotocols=["chat"]) as server:
         headers = [("Sec-WebSocket-Protocol", "chat")]
         with RawClient(server.address, headers=headers) as client:
             assert client.response is not None

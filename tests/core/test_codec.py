@@ -107,7 +107,7 @@ FRAMES = [
 def test_frames_do_not_depend_on_how_they_arrive(masked: bool, size: int) -> None:
     data = b"".join(encode_frame(head, payload, masked) for head, payload in FRAMES)
     decoder = FrameDecoder(masked)
-    frames = []
+    frames: list[tuple[int, bytes]] = []
     for start in range(0, len(data), size):
         decoder.feed(data[start : start + size])
         frames.extend(iter(decoder.decode, None))

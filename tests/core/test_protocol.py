@@ -227,8 +227,10 @@ def test_how_bytes_arrive_changes_nothing_in_random_sessions(side: Side) -> None
     failures = 0
     for _ in range(400):
         data = random_session(chance, Peer(side))
-        options = chance.choice([{}, {"max_size": 100}, {"max_size": (300, 50)}])
-        options["max_fragments"] = chance.choice([None, 2, 5])
+        options: dict[str, Any] = {
+            "max_size": chance.choice([None, 100, (300, 50)]),
+            "max_fragments": chance.choice([None, 2, 5]),
+        }
         whole = play(opened(side, **options), [data])
         assert play(opened(side, **options), cut(data, 1)) == whole
         pieces = []
