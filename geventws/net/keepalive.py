@@ -144,7 +144,9 @@ class Keepalive:
         self._close_timer()
         if self._heap:
             self._timer_when = self._heap[0].when
-            self._timer = self._hub.loop.timer(max(self._timer_when - self.now(), 0), ref=False)
+            # Timers under a millisecond make libuv complain.
+            delay = max(self._timer_when - self.now(), 0.001)
+            self._timer = self._hub.loop.timer(delay, ref=False)
             self._timer.start(self._wake, update=True)
 
     def _close_timer(self) -> None:

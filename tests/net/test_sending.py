@@ -273,9 +273,9 @@ def test_many_greenlets_never_interleave(ends: Ends) -> None:
     def send(name: int) -> None:
         for number in range(20):
             if (name + number) % 2:
-                ws.send(b"%d" % name * 500)
+                ws.send(b"%d" % name * 20_000)
             else:
-                ws.send(b"%d" % name * 100 for _ in range(5))
+                ws.send(b"%d" % name * 4000 for _ in range(5))
 
     senders = [gevent.spawn(send, name) for name in range(5)]
     received = dict.fromkeys(range(5), 0)
@@ -286,7 +286,7 @@ def test_many_greenlets_never_interleave(ends: Ends) -> None:
         assert (frame.opcode is CONT) == bool(message)
         message += frame.data
         if frame.fin:
-            assert message == message[:1] * 500
+            assert message == message[:1] * 20_000
             received[int(message[:1])] += 1
             message = b""
     assert set(received.values()) == {20}
@@ -306,12 +306,11 @@ def test_mutable_message_may_change_after_send() -> None:
 
 
 @pytest.mark.parametrize("exc", [gevent.Timeout, gevent.GreenletExit, Interruption])
-@pytest.mark.parametrize("size", [10, 30_000])
+@pytest.mark.parametrize("size, total", [(4000, 400), (30_000, 150)])
 def test_hundreds_of_interruptions_neither_lose_nor_repeat(
-    exc: type[BaseException], size: int
+    exc: type[BaseException], size: int, total: int
 ) -> None:
     """An exception that is not ConnectionClosed means "not sent": all arrives, once."""
-    total = 200
 
     def payload(number: int) -> bytearray:
         return bytearray(number.to_bytes(4, "big") + bytes([number % 251]) * size)
@@ -330,7 +329,7 @@ def test_hundreds_of_interruptions_neither_lose_nor_repeat(
 
     def receive(peer: RawPeer) -> None:
         for number in range(total):
-            gevent.sleep(0.002)
+            gevent.sleep(0.001)
             assert peer.recv_frame() == Frame(BINARY, bytes(payload(number)))
 
     with raw_server(write_limit=(100, 50)) as (ws, peer):
@@ -340,7 +339,7 @@ def test_hundreds_of_interruptions_neither_lose_nor_repeat(
         receiver = gevent.spawn(receive, peer)
         torment(sender, exc)
         receiver.get(timeout=PATIENCE)
-        assert sender.get() > (100 if size > 10 else 0)
+        assert sender.get() > 50
         assert ws.state is State.OPEN
 
 
@@ -348,27 +347,27 @@ def test_hundreds_of_interruptions_neither_lose_nor_repeat(
 def test_interruption_while_nobody_reads_means_not_sent(exc: type[BaseException]) -> None:
     with raw_server(write_limit=(1000, 100)) as (ws, peer):
         squeeze(ws, peer)
-        sent = 0
+        sent = []
+
+        def send(message: bytes) -> None:
+            ws.send(message)
+            sent.append(message)
 
         def fill() -> None:
-            nonlocal sent
             while True:
-                ws.send(b"%08d" % sent * 8192)
-                sent += 1
+                send(b"%08d" % len(sent) * 8192)
 
         filler = gevent.spawn(fill)
         until(lambda: ws._senders)
         for number in range(300):
-            sender = gevent.spawn(ws.send, b"never" * 1000)
+            sender = gevent.spawn(send, b"not before the others" * 1000)
             if number % 2:
                 gevent.sleep(0)
             sender.kill(exc)
         filler.kill()
         assert ws._queued <= 1000 + 2 * 65550
-        for number in range(sent):
-            frame = peer.recv_frame()
-            assert frame is not None
-            assert frame.data == b"%08d" % number * 8192
+        for message in sent:
+            assert peer.recv_frame() == Frame(BINARY, message)
         ws.send("after")
         assert peer.recv_frame() == Frame(TEXT, b"after")
 
