@@ -295,7 +295,8 @@ def test_the_stream_ends_inside_a_frame_with_the_words_of_websockets(
         if cut >= len(data):
             continue
         decoder = FrameDecoder(masked)
-        decoder.feed(data[:cut])
+        decoder.feed(encode_frame(TEXT, b"before", masked) + data[:cut])
+        assert decoder.decode() == (TEXT, b"before")
         assert decoder.decode() is None
         assert not decoder.between_frames
         # The parts of a frame, as websockets reads them.
