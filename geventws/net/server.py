@@ -269,8 +269,8 @@ class Server:
                 self._leave(ws, code)
 
     def _leave(self, ws: ServerConnection, code: int) -> None:
-        """Let the hub close a connection that nobody serves any more, if it is not closed."""
-        if ws.state is not State.CLOSED:
+        """Let the hub close a connection that nobody serves any more, if it is not over."""
+        if not ws._ended:
             self._survivors.add(ws)
             ws._begin_close(code)
 

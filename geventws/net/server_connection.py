@@ -134,6 +134,7 @@ class ServerConnection(OpeningConnection):
         except OSError as exc:
             journal.debug_line(f"! {failure}", exc=exc)
         self._close_opening(linger=False)
+        self._wait_ended()
         return None
 
     def _answer(self, opening: ServerOpening, request: Request) -> bool:

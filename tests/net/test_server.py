@@ -1,0 +1,593 @@
+"""Servers: their life, and what becomes of handlers."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import gevent
+import gevent.monkey
+import pytest
+from gevent.event import Event
+
+import geventws
+from geventws import (
+    ConnectionClosed,
+    ConnectionClosedError,
+    ConnectionClosedOK,
+    InvalidStatus,
+    Opcode,
+    State,
+    connect,
+    serve,
+)
+from geventws.testing import RawClient
+from tests.net.support import (
+    HOST,
+    PATIENCE,
+    Hold,
+    echo,
+    raw_client,
+    server_tls,
+    serving,
+    until,
+    uri_of,
+)
+
+
+def records_of(caplog: pytest.LogCaptureFixture, level: str) -> list[logging.LogRecord]:
+    return [record for record in caplog.records if record.levelname == level]
+
+
+# Life.
+
+
+def test_accepts_only_when_started() -> None:
+    server = serve(echo, HOST, 0)
+    assert not server.started
+    opening = gevent.spawn(connect, uri_of(server))
+    opening.join(0.05)
+    assert not opening.dead
+    server.start()
+    assert server.started
+    server.start()
+    opening.get(timeout=PATIENCE).close()
+    server.stop()
+    assert not server.started
+    with pytest.raises(RuntimeError, match="make another with serve"):
+        server.start()
+
+
+def test_serve_forever_until_shutdown() -> None:
+    server = serve(echo, HOST, 0)
+    serving = gevent.spawn(server.serve_forever)
+    with connect(uri_of(server)) as ws:
+        ws.send("hello")
+        assert ws.recv() == "hello"
+        server.shutdown()
+        assert serving.join(PATIENCE) is None and serving.successful()
+        with pytest.raises(ConnectionClosedOK):
+            ws.recv()
+        assert ws.close_code == 1001
+
+
+def test_killing_serve_forever_shuts_down() -> None:
+    server = serve(echo, HOST, 0)
+    serving = gevent.spawn(server.serve_forever)
+    with connect(uri_of(server)) as ws:
+        serving.kill()
+        with pytest.raises(ConnectionClosedOK):
+            ws.recv()
+    assert server.socket.fileno() == -1
+
+
+def test_accepts_again_on_the_same_port() -> None:
+    with serving(echo) as server:
+        port = server.address[1]
+        connect(uri_of(server)).close()
+    with serve(echo, HOST, port) as server:
+        connect(uri_of(server)).close()
+
+
+def test_descriptor() -> None:
+    with serving(echo) as server:
+        assert server.fileno() == server.socket.fileno() != -1
+
+
+def test_connections() -> None:
+    hold = Hold()
+    with serving(hold) as server:
+        assert server.connections == set()
+        with connect(uri_of(server)) as one, RawClient(server.address, open=False):
+            ws = hold.get()
+            with RawClient(server.address):
+                other = hold.get()
+                connections = server.connections
+                assert connections == {ws, other}
+                # It may be changed without consequences.
+                connections.clear()
+                assert server.connections == {ws, other}
+            assert other.wait_closed(PATIENCE)
+            assert server.connections == {ws}
+            one.close()
+            assert ws.wait_closed(PATIENCE)
+            assert server.connections == set()
+        hold.done.set()
+    assert server.connections == set()
+
+
+# Shutdown.
+
+
+@pytest.mark.parametrize("code, reason", [(1001, ""), (1012, "deploying")])
+def test_shutdown_closes_connections(code: int, reason: str) -> None:
+    with serving(echo) as server:
+        clients = [connect(uri_of(server)) for _ in range(3)]
+        # Each answers while the server waits.
+        server.shutdown(code, reason)
+        for ws in clients:
+            with pytest.raises(ConnectionClosed):
+                ws.recv(PATIENCE)
+            assert (ws.close_code, ws.close_reason) == (code, reason)
+        assert server.connections == set()
+
+
+def test_shutdown_is_idempotent_and_logs_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "geventws.server")
+    with serving(echo) as server:
+        greenlets = [gevent.spawn(server.shutdown) for _ in range(3)]
+        gevent.joinall(greenlets, timeout=PATIENCE, raise_error=True)
+        server.shutdown()
+        server.stop()
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages[1:] == ["server closing", "server closed"]
+
+
+def test_shutdown_answers_handshakes_under_way() -> None:
+    blocked, go_on = Event(), Event()
+
+    def process_request(ws: Any, request: Any) -> None:
+        blocked.set()
+        go_on.wait()
+
+    with serving(echo, process_request=process_request) as server:
+        opening = gevent.spawn(connect, uri_of(server))
+        with RawClient(server.address, open=False) as silent:
+            assert blocked.wait(PATIENCE)
+            stopping = gevent.spawn(server.shutdown)
+            response = silent.recv_response()
+            assert response.status_code == 503
+            assert response.body == b"Server is shutting down.\n"
+            assert silent.recv_eof()
+            go_on.set()
+            with pytest.raises(InvalidStatus) as raised:
+                opening.get(timeout=PATIENCE)
+            assert raised.value.response.status_code == 503
+            stopping.join(PATIENCE)
+            assert stopping.successful()
+
+
+def test_shutdown_answers_what_was_accepted_but_not_begun() -> None:
+    with serving(echo, open_timeout=60) as server:
+        with RawClient(server.address, open=False) as peer:
+            # The hub accepts, and the connection's greenlet has not run when we go on.
+            started = time.monotonic()
+            gevent.spawn(until, lambda: server._greenlets)
+            while not server._greenlets:
+                gevent.sleep(0)
+            server.shutdown()
+            assert peer.recv_response().status_code == 503
+            assert time.monotonic() - started < 5
+
+
+def test_shutdown_in_a_tls_handshake() -> None:
+    with serving(echo, ssl=server_tls()) as server:
+        with RawClient(server.address, open=False) as peer:
+            until(lambda: list(server._greenlets.values()) not in ([], [None]))
+            server.shutdown()
+            assert peer.recv_eof()
+
+
+def test_shutdown_waits_for_handlers() -> None:
+    events = []
+
+    def handler(ws: Any) -> None:
+        assert list(ws) == []
+        events.append("goodbye")
+        gevent.sleep(0.05)
+        events.append("cleaned up")
+
+    with serving(handler) as server, connect(uri_of(server)):
+        until(lambda: server.connections)
+    assert events == ["goodbye", "cleaned up"]
+
+
+def test_shutdown_without_closing_connections() -> None:
+    with serving(echo) as server:
+        with connect(uri_of(server)) as ws:
+            until(lambda: server.connections)
+            stopping = gevent.spawn(server.shutdown, close_connections=False)
+            stopping.join(0.05)
+            assert not stopping.dead
+            ws.send("hello")
+            assert ws.recv() == "hello"
+        stopping.join(PATIENCE)
+        assert stopping.successful()
+
+
+def test_timeout_of_shutdown_kills_handlers(caplog: pytest.LogCaptureFixture) -> None:
+    ended = []
+
+    def handler(ws: Any) -> None:
+        try:
+            Event().wait()
+        except BaseException as exc:
+            ended.append(type(exc))
+            raise
+
+    with serving(handler) as server, RawClient(server.address) as peer:
+        until(lambda: server.connections)
+        server.shutdown(timeout=0.1)
+        assert ended == [gevent.GreenletExit]
+        assert server._greenlets == {}
+        peer.recv_eof()
+    assert records_of(caplog, "ERROR") == []
+
+
+def test_timeout_of_shutdown_leaves_a_handler_that_refuses_to_die() -> None:
+    over = Event()
+
+    def handler(ws: Any) -> None:
+        while not over.is_set():
+            try:
+                over.wait()
+            except gevent.GreenletExit:
+                pass
+
+    with serving(handler) as server, RawClient(server.address) as peer:
+        until(lambda: server.connections)
+        with gevent.Timeout(PATIENCE):
+            server.shutdown(timeout=0)
+        peer.recv_eof()
+        over.set()
+
+
+def test_shutdown_from_a_handler() -> None:
+    def handler(ws: Any) -> None:
+        if ws.recv() == "shut down":
+            ws.server.shutdown()
+
+    with serving(handler) as server:
+        with connect(uri_of(server)) as one, connect(uri_of(server)) as two:
+            one.send("shut down")
+            for ws in (one, two):
+                assert ws.wait_closed(PATIENCE)
+                assert ws.close_code == 1001
+        until(lambda: not server._greenlets)
+
+
+def test_shutdown_from_two_handlers() -> None:
+    def handler(ws: Any) -> None:
+        ws.recv()
+        ws.server.shutdown(timeout=None)
+
+    with serving(handler) as server:
+        with connect(uri_of(server)) as one, connect(uri_of(server)) as two:
+            until(lambda: len(server.connections) == 2)
+            one.send("shut down")
+            two.send("shut down")
+            with gevent.Timeout(PATIENCE):
+                server.shutdown(timeout=None)
+            assert one.wait_closed(PATIENCE) and two.wait_closed(PATIENCE)
+
+
+def test_shutdown_from_the_hub() -> None:
+    with serving(echo) as server, connect(uri_of(server)) as ws:
+        gevent.get_hub().loop.run_callback(server.shutdown)
+        with pytest.raises(ConnectionClosedOK):
+            ws.recv(PATIENCE)
+
+
+def test_shutdown_with_a_peer_that_ignores_it() -> None:
+    with serving(echo, close_timeout=0.1) as server, RawClient(server.address) as peer:
+        until(lambda: server.connections)
+        with gevent.Timeout(PATIENCE):
+            server.shutdown()
+        frame = peer.recv_close()
+        assert frame is not None and frame.data == b"\x03\xe9"
+
+
+def test_shutdown_with_refused_clients_that_stay() -> None:
+    with serving(echo, origins=["https://good"]) as server:
+        with RawClient(server.address) as peer, gevent.Timeout(5):
+            assert peer.response.status_code == 403
+            server.shutdown()
+            assert peer.recv_eof()
+
+
+PROGRAM = """
+import signal, sys
+import gevent, geventws
+
+def echo(ws):
+    for message in ws:
+        ws.send(message)
+    print("handler ended", flush=True)
+
+server = geventws.serve(echo, "127.0.0.1", 0)
+if sys.argv[1] == "gevent":
+    gevent.signal_handler(signal.SIGTERM, server.shutdown)
+else:
+    signal.signal(signal.SIGTERM, lambda number, frame: server.shutdown())
+print(server.address[1], flush=True)
+server.serve_forever()
+print("bye", flush=True)
+"""
+
+
+@pytest.mark.parametrize("kind", ["gevent", "stdlib"])
+def test_shutdown_from_a_signal_handler(kind: str) -> None:
+    root = os.path.dirname(os.path.dirname(geventws.__file__))
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, kind],
+        env={**os.environ, "PYTHONPATH": root},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        with connect(f"ws://{HOST}:{port}/") as ws, RawClient((HOST, port), open=False) as late:
+            ws.send("hello")
+            assert ws.recv() == "hello"
+            late.send_bytes(b"GET / HTTP/1.1\r\n")
+            os.kill(process.pid, signal.SIGTERM)
+            with pytest.raises(ConnectionClosedOK):
+                ws.recv(PATIENCE)
+            assert ws.close_code == 1001
+            assert late.recv_response().status_code == 503
+        out, err = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+        process.wait()
+    assert (process.returncode, out, err) == (0, "handler ended\nbye\n", "")
+
+
+# Handlers.
+
+
+def test_handler_returns() -> None:
+    with serving(lambda ws: None) as server, connect(uri_of(server)) as ws:
+        with pytest.raises(ConnectionClosedOK):
+            ws.recv(PATIENCE)
+        assert ws.close_code == 1000
+
+
+CRASHES = [RuntimeError("oops"), gevent.Timeout(7), SystemExit(3), AssertionError("no")]
+
+
+@pytest.mark.parametrize("exc", CRASHES, ids=repr)
+def test_handler_crashes(exc: BaseException, caplog: pytest.LogCaptureFixture) -> None:
+    def handler(ws: Any) -> None:
+        raise exc
+
+    with serving(handler) as server:
+        with connect(uri_of(server)) as ws:
+            with pytest.raises(ConnectionClosedError) as raised:
+                ws.recv(PATIENCE)
+            assert ws.close_code == 1011
+            assert str(raised.value) == (
+                "received 1011 (internal error); then sent 1011 (internal error)"
+            )
+        # The server lives.
+        connect(uri_of(server)).close()
+    errors = records_of(caplog, "ERROR")
+    assert [error.getMessage() for error in errors] == ["connection handler failed"] * 2
+    assert errors[0].exc_info is not None and errors[0].exc_info[1] is exc
+
+
+def test_handler_with_a_timeout_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    def handler(ws: Any) -> None:
+        with gevent.Timeout(0.01):
+            ws.recv()
+
+    with serving(handler) as server, connect(uri_of(server)) as ws:
+        assert ws.wait_closed(PATIENCE)
+        assert ws.close_code == 1011
+    [error] = records_of(caplog, "ERROR")
+    assert error.exc_info is not None and error.exc_info[0] is gevent.Timeout
+
+
+def test_crash_is_logged_before_the_closing_handshake(caplog: pytest.LogCaptureFixture) -> None:
+    def handler(ws: Any) -> None:
+        raise RuntimeError("oops")
+
+    with serving(handler, close_timeout=60) as server, RawClient(server.address) as peer:
+        until(lambda: records_of(caplog, "ERROR"))
+        frame = peer.recv_close()
+        assert frame is not None
+        peer.send_frame(Opcode.CLOSE, frame.data)
+
+
+def test_crash_by_another_connection_is_logged_before_the_closing_handshake(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with serving(lambda ws: None) as backend:
+
+        def proxy(ws: Any) -> None:
+            with connect(uri_of(backend)) as upstream:
+                ws.send(upstream.recv())
+
+        with serving(proxy, close_timeout=60) as server, RawClient(server.address) as peer:
+            until(lambda: records_of(caplog, "ERROR"))
+            frame = peer.recv_close()
+            assert frame is not None and frame.data == b"\x03\xf3"
+            peer.send_frame(Opcode.CLOSE, frame.data)
+
+
+def test_handler_is_killed(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "geventws.server")
+    greenlets = []
+
+    def handler(ws: Any) -> None:
+        greenlets.append((gevent.getcurrent(), ws))
+        ws.recv()
+
+    with serving(handler, close_timeout=60) as server, RawClient(server.address) as peer:
+        until(lambda: greenlets)
+        greenlet, ws = greenlets[0]
+        greenlet.kill()
+        # It ended at once, though the peer has not answered.
+        assert greenlet.dead and ws.state is State.CLOSING
+        frame = peer.recv_close()
+        assert frame is not None and frame.data == b"\x03\xe9"
+        peer.send_frame(Opcode.CLOSE, frame.data)
+        assert peer.recv_eof()
+        peer.close()
+        assert ws.wait_closed(PATIENCE)
+        assert ws.close_code == 1001
+    assert records_of(caplog, "ERROR") == []
+    assert [record.getMessage() for record in caplog.records][1:3] == [
+        "connection open",
+        "connection closed",
+    ]
+
+
+def test_handler_is_killed_and_the_peer_never_answers() -> None:
+    greenlets = []
+
+    def handler(ws: Any) -> None:
+        greenlets.append((gevent.getcurrent(), ws))
+        ws.recv()
+
+    with serving(handler, close_timeout=0.1) as server, RawClient(server.address):
+        until(lambda: greenlets)
+        greenlet, ws = greenlets[0]
+        greenlet.kill()
+        assert ws.wait_closed(PATIENCE)
+
+
+def test_shutdown_waits_for_connections_of_killed_handlers(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "geventws.server")
+
+    def handler(ws: Any) -> None:
+        raise gevent.GreenletExit
+
+    with serving(handler) as server:
+        with RawClient(server.address) as peer:
+            frame = peer.recv_close()
+            assert frame is not None
+            until(lambda: not server._greenlets)
+            stopping = gevent.spawn(server.shutdown)
+            stopping.join(0.05)
+            assert not stopping.dead
+            peer.send_frame(Opcode.CLOSE, frame.data)
+            peer.recv_eof()
+        stopping.join(PATIENCE)
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages[-2:] == ["connection closed", "server closed"]
+
+
+def test_greenlet_is_killed_before_it_begins() -> None:
+    with serving(echo) as server, RawClient(server.address, open=False) as peer:
+        while not server._greenlets:
+            gevent.sleep(0)
+        gevent.killall(list(server._greenlets))
+        peer.recv_eof()
+
+
+def test_keyboard_interrupt_passes_on() -> None:
+    def handler(ws: Any) -> None:
+        ws.recv()
+        raise KeyboardInterrupt
+
+    with serving(handler) as server, RawClient(server.address) as peer:
+        with pytest.raises(KeyboardInterrupt):
+            peer.send_frame(Opcode.TEXT, b"interrupt")
+            with gevent.Timeout(PATIENCE):
+                Event().wait()
+        frame = peer.recv_close()
+        assert frame is not None and frame.data == b"\x03\xf3"
+        peer.send_frame(Opcode.CLOSE, frame.data)
+
+
+def test_handler_blocks_the_hub_natively() -> None:
+    # For longer than the keepalive allows: no connection is lost by it.
+    native_sleep = gevent.monkey.get_original("time", "sleep")
+
+    def handler(ws: Any) -> None:
+        for message in ws:
+            if message == "block":
+                native_sleep(1.5)
+            ws.send(message)
+
+    with serving(handler, ping_interval=0.3, ping_timeout=0.3) as server:
+        with connect(uri_of(server)) as one, connect(uri_of(server), ping_interval=0.3) as two:
+            one.send("block")
+            assert one.recv(PATIENCE) == "block"
+            gevent.sleep(0.5)
+            for ws in (one, two):
+                ws.send("still here")
+                assert ws.recv(PATIENCE) == "still here"
+
+
+# Many connections.
+
+
+def greenlet_count() -> int:
+    return sum(
+        isinstance(thing, gevent.Greenlet) and not thing.dead and thing.started
+        for thing in gc.get_objects()
+    )
+
+
+@pytest.mark.deadline(120)
+def test_two_thousand_idle_connections() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    count = 2000 if hard == resource.RLIM_INFINITY else min(2000, (hard - 200) // 2)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2 * count + 200), hard))
+    logger = logging.Logger("quiet", logging.WARNING)
+    asleep = Event()
+    clients: list[RawClient] = []
+    with serving(lambda ws: asleep.wait(), logger=logger) as server:
+        try:
+            gc.collect()
+            before = greenlet_count()
+            clients.extend(RawClient(server.address) for _ in range(count))
+            assert len(server.connections) == count
+            assert greenlet_count() - before <= count + 1
+            for number, peer in enumerate(clients):
+                peer.send_frame(Opcode.PING, b"%d" % number)
+            for number, peer in enumerate(clients):
+                pong = peer.recv_frame()
+                assert pong is not None
+                assert (pong.opcode, pong.data) == (Opcode.PONG, b"%d" % number)
+            assert greenlet_count() - before <= count + 1
+        finally:
+            for peer in clients:
+                peer.close()
+            asleep.set()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_finished_connections_leave_nothing_behind() -> None:
+    with raw_client() as (peer, ws):
+        server = ws.server
+        assert server is not None
+        peer.send_frame(Opcode.CLOSE)
+        assert peer.recv_eof()
+        peer.close()
+        assert ws.wait_closed(PATIENCE)
+        del ws
+    assert server._greenlets == {}
+    assert len(server._survivors) == 0
