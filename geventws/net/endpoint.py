@@ -118,7 +118,8 @@ class Endpoint(Heartbeat):
         self._settle()
         gevent.spawn(self._emit)
         if not isinstance(exc, Exception):
-            raise exc
+            # Raised again in the main greenlet: out of a callback it would stop the watcher.
+            self._state.hub.handle_error(self, type(exc), exc, None)
 
     def _advance(self) -> None:
         """Decode what arrived, as far as there is room for it, and react."""
@@ -138,6 +139,9 @@ class Endpoint(Heartbeat):
                     # from being read.
                     if inbox.size < inbox.high:
                         inbox.put(event)  # type: ignore[arg-type]
+                    else:
+                        # Nothing behind a gap either: it might be half a message.
+                        inbox.high = 0
                 else:
                     self._receive_control(event)
                 if decoder.empty:
@@ -185,10 +189,12 @@ class Endpoint(Heartbeat):
 
     def _go_on(self) -> None:
         if self._protocol.state is not State.CLOSED:
-            self._advance()
-            if self._transport.ended:
-                self._read_again()
-            self._watch_reads()
+            try:
+                self._advance()
+                if self._transport.ended:
+                    self._read_again()
+            finally:
+                self._watch_reads()
 
     # Waking the receiver.
 
