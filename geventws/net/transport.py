@@ -6,6 +6,7 @@ import _socket
 import contextlib
 import socket
 import ssl
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -42,7 +43,8 @@ def borrow_socket(sock: Any) -> _socket.socket:
     Raises:
         TypeError: it speaks TLS already.
     """
-    if isinstance(sock, ssl.SSLSocket):
+    # The standard library's and gevent's are different classes without a common base.
+    if hasattr(sock, "do_handshake"):
         raise TypeError("sock must be a socket before TLS; give its TLS configuration as ssl")
     # The C object below gevent's socket: it knows when the descriptor is closed, and it
     # would fail, not read what another connection gets, if its number were used again.
@@ -149,6 +151,9 @@ class TLSTransport(Transport):
         super().__init__(sock)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side, server_hostname)
+        # What an `sni_callback` gets: gevent's contexts look for it here, where their own
+        # sockets have it.
+        self.tls._sslsock = weakref.ref(self.tls)  # type: ignore[attr-defined]
         # Ciphertext that the kernel did not take; goes first, unchanged.
         self._ciphertext: bytes | memoryview = b""
         self._eof_sent = False
