@@ -83,6 +83,9 @@ class Link(NamedTuple):
         return connect(uri=self.uri(port), ssl=self.client_ssl, **options)
 
 
+TCP = Link()
+
+
 class Peer:
     """One end of a connection of `websockets.sync`, called from greenlets."""
 
@@ -134,7 +137,9 @@ class Sync:
             options["proxy"] = None
         # It warns if it is not used as a context manager.
         return Peer(
-            natively(lambda: connect(uri=link.uri(port), ssl=link.client_ssl, **options).__enter__())
+            natively(
+                lambda: connect(uri=link.uri(port), ssl=link.client_ssl, **options).__enter__()
+            )
         )
 
     @contextlib.contextmanager
@@ -277,7 +282,7 @@ LIBRARIES = {"sync": Sync, "asyncio": Asyncio}
 def connected(
     library: Any,
     role: str,
-    link: Link = Link(),
+    link: Link = TCP,
     ours: dict[str, Any] | None = None,
     theirs: dict[str, Any] | None = None,
 ) -> Iterator[tuple[Any, Peer]]:

@@ -16,7 +16,7 @@ from gevent.queue import Queue
 from websocket import ABNF
 
 import geventws
-from tests.interop.foreign import TIMEOUT, Link, in_background, natively
+from tests.interop.foreign import TCP, TIMEOUT, Link, in_background, natively
 
 MESSAGES: list[str | bytes] = [
     "",
@@ -60,7 +60,7 @@ def connected() -> Iterator[Connected]:
         ws.wait_closed()
 
     def connect(
-        link: Link = Link(), ours: dict[str, Any] | None = None, **theirs: Any
+        link: Link = TCP, ours: dict[str, Any] | None = None, **theirs: Any
     ) -> tuple[Any, websocket.WebSocket]:
         server = link.serve(handler, **(ours or {}))
         server.start()
@@ -224,7 +224,7 @@ def test_keepalive() -> None:
     options = {"ping_interval": 0.05, "close_timeout": 0.1}
     with geventws.serve(handler, "127.0.0.1", 0, **options) as server:
         app = websocket.WebSocketApp(
-            Link().uri(server.address[1]),
+            TCP.uri(server.address[1]),
             on_open=lambda app: opened.set(),
             on_pong=lambda app, data: pongs.append(data),
         )

@@ -12,7 +12,7 @@ from websockets.extensions import permessage_deflate as foreign_deflate
 
 import geventws
 from geventws.core import deflate_negotiation as our_deflate
-from tests.interop.foreign import TIMEOUT, Link, connected
+from tests.interop.foreign import TCP, TIMEOUT, Link, connected
 
 both_roles = pytest.mark.parametrize("role", ["server", "client"])
 
@@ -248,7 +248,7 @@ def refuse(connection: Any, request: Any) -> Any:
 
 @pytest.mark.parametrize("status", [401, 404])
 def test_they_reject_us(library: Any, status: int) -> None:
-    with library.serve(Link(), process_request=refuse) as server:
+    with library.serve(TCP, process_request=refuse) as server:
         with pytest.raises(geventws.InvalidStatus) as caught:
             Link(resource=f"/{status}").connect(server.port)
         assert caught.value.response.status_code == status
@@ -282,15 +282,15 @@ def test_our_server_goes_away(library: Any) -> None:
         ws.send("welcome")
         ws.wait_closed()
 
-    with Link().serve(handler) as server:
-        peers = [library.connect(Link(), server.address[1]) for _ in range(3)]
+    with TCP.serve(handler) as server:
+        peers = [library.connect(TCP, server.address[1]) for _ in range(3)]
         assert [peer.recv() for peer in peers] == ["welcome"] * 3
         server.shutdown(reason="lunch")
         assert [peer.wait_closed() for peer in peers] == [(1001, "lunch")] * 3
 
 
 def test_their_server_goes_away(library: Any) -> None:
-    with library.serve(Link()) as server, Link().connect(server.port) as ws:
+    with library.serve(TCP) as server, TCP.connect(server.port) as ws:
         server.accept()
         stopping = gevent.spawn(server.stop)
         with pytest.raises(geventws.ConnectionClosedOK) as caught:

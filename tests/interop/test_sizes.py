@@ -1,0 +1,45 @@
+"""Ten thousand messages of mixed sizes go to foreign clients and back, unchanged."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import Any
+
+import pytest
+from gevent import subprocess
+
+import geventws
+
+# The plain run sends them with each client; other modes share them out.
+MODES = "GEVENTWS_TEST_PATCH", "GEVENTWS_TEST_DEBUG", "GEVENT_LOOP"
+COUNT = 3_334 if any(map(os.environ.get, MODES)) else 10_000
+
+
+def echo(ws: Any) -> None:
+    """Echo, every other message in fragments and as it arrives."""
+    with contextlib.suppress(geventws.ConnectionClosedOK):
+        while True:
+            ws.send(ws.recv())
+            ws.send(ws.recv_streaming())
+
+
+@pytest.mark.deadline(120)
+@pytest.mark.parametrize(
+    ("library", "compression"),
+    [("websockets", "deflate"), ("websockets", ""), ("websocket-client", "")],
+)
+def test_echo_of_mixed_sizes(library: str, compression: str) -> None:
+    with geventws.serve(echo, "127.0.0.1", 0) as server:
+        client = subprocess.run(
+            [
+                *(sys.executable, "-m", "tests.interop.size_client"),
+                *(library, str(server.address[1]), str(COUNT), "1", compression),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert client.returncode == 0, client.stderr
+    assert client.stdout.startswith(f"{COUNT} messages, ")
