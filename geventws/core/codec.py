@@ -167,8 +167,8 @@ class FrameDecoder:
         if self._missing:
             return self._decode_rest()
         data, pos = self._data, self._pos
-        available = len(data) - pos
-        if available < 2:
+        size = len(data)
+        if size - pos < 2:
             return None
         head, length = data[pos], data[pos + 1]
         if head & RSV_BITS or head & OPCODE_BITS not in OPCODES:
@@ -183,7 +183,7 @@ class FrameDecoder:
             self._check_control(head, length)
         elif length > 125:
             width = 2 if length == 126 else 8
-            if available < 2 + width:
+            if size < pos + width:
                 return None
             length = int.from_bytes(data[pos : pos + width], "big")
             pos += width
@@ -200,7 +200,6 @@ class FrameDecoder:
         else:
             key = b""
         end = pos + length
-        size = len(data)
         if end > size:
             self._begin_payload(head, key, pos, length)
             return self._decode_rest()
