@@ -9,9 +9,8 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-import gevent
-
 from geventws.net.hubs import HubState
+from geventws.net.waiting import WaitingLine
 
 if TYPE_CHECKING:
     from geventws.net.transport import Transport
@@ -79,8 +78,8 @@ class Stream:
         self._cause: BaseException | None = None
         # Bytes in the queue above which senders wait, and down to which.
         self._high, self._low = write_limit
-        # Greenlets that wait to send, each in a cell that is emptied when its wait ends.
-        self._senders: list[list[Any]] | None = None
+        # Greenlets that wait to send.
+        self._senders: WaitingLine | None = None
         # Joining writes: depth of `batch` blocks, time of the last write, whether a flush is
         # due in this turn of the loop.
         self._batches = 0
@@ -239,28 +238,14 @@ class Stream:
 
     def _wait_for_turn(self) -> None:
         """Wait until `_wake_senders` is called; the caller looks again whether it may send."""
-        cell = [gevent.getcurrent()]
         if self._senders is None:
-            self._senders = []
-        self._senders.append(cell)
-        try:
-            self._state.hub.switch()
-        finally:
-            cell.clear()
-            if self._senders is not None:
-                self._senders = [other for other in self._senders if other is not cell]
+            self._senders = WaitingLine(self._state.hub)
+        self._senders.wait()
 
     def _wake_senders(self) -> None:
         """Let all greenlets that wait in `_wait_for_turn` look again, in order."""
-        senders, self._senders = self._senders, None
-        for cell in senders or ():
-            self._state.loop.run_callback(self._resume, cell)
-
-    def _resume(self, cell: list[Any]) -> None:
-        # It may have left the wait, by a timeout or a kill, since the callback was queued.
-        if cell:
-            sender = cell.pop()
-            self._guard(sender.switch, sender)
+        if self._senders is not None:
+            self._senders.wake()
 
     # Ending.
 
