@@ -17,6 +17,7 @@ from geventws.core.grammar import accept_key
 from geventws.core.http11 import Request, RequestReader, Response, ResponseReader
 from geventws.core.protocol import Event, Protocol
 from geventws.core.states import Side
+from geventws.net.transport import set_nodelay
 
 __all__ = ["RawClient", "RawPeer", "RawServer", "exchange", "protocol_pair"]
 
@@ -74,6 +75,7 @@ class RawPeer:
     """
 
     def __init__(self, sock: Any, side: Side) -> None:
+        set_nodelay(sock)
         self.sock = sock
         self.side = side
         self._decoder = FrameDecoder(masked=side is Side.SERVER)
