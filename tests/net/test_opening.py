@@ -1,0 +1,141 @@
+"""What both sides' opening handshakes share: the date, waiting, giving up."""
+
+from __future__ import annotations
+
+import email.utils
+import socket
+import time
+from typing import Any
+
+import gevent
+import pytest
+
+from geventws import ClientConnection, Headers, InvalidStatus, Request, Response, State, connect
+from geventws.net.opening import http_date
+from geventws.testing import RawClient, RawServer
+from tests.net.support import (
+    PATIENCE,
+    client_tls,
+    echo,
+    raw_client,
+    server_tls,
+    serving,
+    until,
+    uri_of,
+)
+
+
+def test_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = email.utils.parsedate_to_datetime(http_date()).timestamp()
+    assert abs(parsed - time.time()) < 2
+    monkeypatch.setattr(time, "time", lambda: 784111777.5)
+    # RFC 9110, section 5.6.7.
+    assert http_date() == "Sun, 06 Nov 1994 08:49:37 GMT"
+    monkeypatch.setattr(time, "time", lambda: 784111778.0)
+    assert http_date() == "Sun, 06 Nov 1994 08:49:38 GMT"
+
+
+def test_journal_of_a_head(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", "geventws.server")
+    with raw_client() as (_, ws):
+        ws._protocol.journal.lines.clear()
+        headers = Headers([("A", "1"), ("A", "100%")])
+        ws._note_request("<", Request("/a%20b", headers))
+        ws._note_response(">", Response(404, "Not Found", headers, b"abc"))
+        lines = [line.message % line.args for line in ws._protocol.journal.lines]
+        ws._protocol.journal.lines.clear()
+    assert lines == [
+        "< GET /a%20b HTTP/1.1",
+        "< A: 1",
+        "< A: 100%",
+        "> HTTP/1.1 404 Not Found",
+        "> A: 1",
+        "> A: 100%",
+        "> [body] (3 bytes)",
+    ]
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_many_at_a_time(tls: bool) -> None:
+    with serving(echo, ssl=server_tls() if tls else None) as server:
+        uri = uri_of(server, "wss" if tls else "ws")
+        ssl = {"ssl": client_tls()} if tls else {}
+        greenlets = [gevent.spawn(connect, uri, **ssl) for _ in range(50)]
+        gevent.joinall(greenlets, timeout=PATIENCE, raise_error=True)
+        for number, greenlet in enumerate(greenlets):
+            greenlet.value.send(str(number))
+        for number, greenlet in enumerate(greenlets):
+            assert greenlet.value.recv(PATIENCE) == str(number)
+            greenlet.value.close()
+
+
+def test_big_answer_to_a_slow_client() -> None:
+    # It does not fit into the socket's buffers: TCP must not be closed before all is read.
+    body = "x" * 1_000_000
+
+    def process_request(ws: Any, request: Request) -> Response:
+        ws._transport.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+        response: Response = ws.respond(200, body)
+        return response
+
+    with serving(echo, process_request=process_request) as server:
+        with RawClient(server.address, open=False) as peer:
+            peer.send_bytes(peer.request())
+            size = 0
+            while data := peer.sock.recv(65536):
+                size += len(data)
+            assert size > len(body)
+
+
+def test_big_answer_to_our_client() -> None:
+    def process_request(ws: Any, request: Request) -> Response:
+        response: Response = ws.respond(200, "x" * 1_000_000)
+        return response
+
+    with serving(echo, process_request=process_request) as server:
+        with pytest.raises(InvalidStatus) as raised:
+            connect(uri_of(server))
+    assert raised.value.response.body == b"x" * 1_000_000
+
+
+def test_answer_is_not_lost_by_a_reset() -> None:
+    # The rest of the request would make TCP reset, if the server closed at once.
+    with serving(echo) as server, RawClient(server.address, open=False) as peer:
+        peer.send_bytes(b"POST / HTTP/1.1\r\nHost: x\r\n\r\n" + b"x" * 500_000)
+        assert peer.recv_response().status_code == 405
+        assert peer.recv_eof()
+
+
+def test_peer_that_never_reads_the_refusal() -> None:
+    def process_request(ws: Any, request: Request) -> Response:
+        ws._transport.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+        response: Response = ws.respond(200, "x" * 10_000_000)
+        return response
+
+    with serving(echo, process_request=process_request, close_timeout=0.2) as server:
+        with RawClient(server.address, open=False) as peer:
+            peer.send_bytes(peer.request())
+            until(lambda: server._greenlets)
+            until(lambda: not server._greenlets)
+            head = peer.sock.recv(15)
+            assert head == b"HTTP/1.1 200 OK"
+
+
+def test_a_refused_client_is_closed() -> None:
+    made = []
+
+    def create_connection(*args: Any, **kwargs: Any) -> Any:
+        made.append(ClientConnection(*args, **kwargs))
+        return made[0]
+
+    with RawServer() as server:
+        opening = gevent.spawn(connect, server.uri, create_connection=create_connection)
+        with server.accept(open=False) as peer:
+            server.recv_request(peer)
+            peer.send_bytes(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+            with pytest.raises(InvalidStatus):
+                opening.get(timeout=PATIENCE)
+            assert peer.recv_eof()
+    assert made[0].state is State.CLOSED
+    assert made[0].wait_closed(PATIENCE)
+    assert made[0].response.status_code == 403
