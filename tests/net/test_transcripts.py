@@ -21,7 +21,8 @@ from tests.net.support import HOST, PATIENCE, client_tls, server_tls, until, uri
 VARIABLE = [
     (re.compile(rf"{HOST}:\d+"), "HOST:PORT"),
     (re.compile(r"(Date|User-Agent|Server|Sec-WebSocket-Key|Sec-WebSocket-Accept): .*"), r"\1: *"),
-    (re.compile(r"(?:[0-9a-f]{2} ){3}[0-9a-f]{2} \[binary, 4 bytes\]"), "* [binary, 4 bytes]"),
+    # Four random bytes, which may happen to be a text.
+    (re.compile(r"(PING|PONG) (?!'beat').*"), r"\1 *"),
 ]
 
 
@@ -573,11 +574,11 @@ def test_keepalive(logs: Logs) -> None:
         session(
             OPENING,
             f"""
-        ws DEBUG > PING * [binary, 4 bytes]
+        ws DEBUG > PING *
         ws DEBUG % sent keepalive ping
-        ws DEBUG < PONG * [binary, 4 bytes]
+        ws DEBUG < PONG *
         ws DEBUG % received keepalive pong
-        ws DEBUG > PING * [binary, 4 bytes]
+        ws DEBUG > PING *
         ws DEBUG % sent keepalive ping
         ws DEBUG - timed out waiting for keepalive pong
         ws DEBUG > CLOSE 1011 (internal error) keepalive ping timeout [24 bytes]
