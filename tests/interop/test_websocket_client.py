@@ -18,6 +18,9 @@ from websocket import ABNF
 import geventws
 from tests.interop.foreign import TCP, TIMEOUT, Link, in_background, natively
 
+# Less than `close_timeout`: no closing handshake may need that.
+pytestmark = pytest.mark.deadline(9)
+
 MESSAGES: list[str | bytes] = [
     "",
     b"",

@@ -14,6 +14,9 @@ import geventws
 from geventws.core import deflate_negotiation as our_deflate
 from tests.interop.foreign import TCP, TIMEOUT, Link, connected
 
+# Less than `close_timeout`: no closing handshake may need that.
+pytestmark = pytest.mark.deadline(9)
+
 both_roles = pytest.mark.parametrize("role", ["server", "client"])
 
 MESSAGES: list[str | bytes] = [

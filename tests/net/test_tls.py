@@ -572,73 +572,54 @@ def test_close_notify_without_a_close_frame(
 # New keys in the middle of a session, which Python's ssl cannot ask for.
 
 
-class OpenSSL:
-    """The command `openssl s_client`, with a WebSocket opened over it."""
+class OpenSSL(RawClient):
+    """A client that is the command `openssl s_client`, which obeys commands, too."""
 
     def __init__(self, server: geventws.Server, certificates: Certificates, *options: str) -> None:
         openssl = shutil.which("openssl")
         if openssl is None:
             pytest.skip("the command openssl is not installed")
         host, port = server.address
+        sock, theirs = socket.socketpair()
         self.process = subprocess.Popen(
-            # It obeys commands on its standard input, and prints nothing of its own.
+            # It prints nothing of its own but to standard error.
             [openssl, "s_client", "-quiet", "-no_ign_eof", "-connect", f"{host}:{port}"]
             + ["-servername", "localhost", "-CAfile", certificates.trusted, *options],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdin=theirs.fileno(),
+            stdout=theirs.fileno(),
             stderr=subprocess.PIPE,
         )
-        self.peer = RawPeer(Pipes(self.process), Side.CLIENT)
-        self.peer.send_bytes(RawClient.request())
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            head += self.process.stdout.read(1)
-        assert head.startswith(b"HTTP/1.1 101 ")
+        theirs.close()
+        RawPeer.__init__(self, sock, Side.CLIENT)
+        self.send_bytes(self.request())
+        assert self.recv_response().status_code == 101
 
     def command(self, letter: bytes, answer: bytes) -> None:
         """Give a command and wait until it is obeyed."""
-        self.peer.send_bytes(letter + b"\n")
+        self.send_bytes(letter + b"\n")
         while answer not in (line := self.process.stderr.readline()):
             assert line, "openssl ended"
 
-    def __enter__(self) -> OpenSSL:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
+    def close(self) -> None:
+        super().close()
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
         self.process.wait()
-        for pipe in self.process.stdin, self.process.stdout, self.process.stderr:
-            with contextlib.suppress(BrokenPipeError):
-                pipe.close()
-
-
-class Pipes:
-    """A process's standard input and output as a socket."""
-
-    def __init__(self, process: Any) -> None:
-        self.process = process
-
-    def sendall(self, data: bytes) -> None:
-        self.process.stdin.write(data)
-        self.process.stdin.flush()
-
-    def recv(self, size: int) -> bytes:
-        return self.process.stdout.read1(size)
+        self.process.stderr.close()
 
 
 def test_key_update(certificates: Certificates) -> None:
     """New keys for one direction (k) and for both (K); messages before, between, and after."""
     with (
         serving(certificates.for_server()) as server,
-        OpenSSL(server, certificates, "-tls1_3") as openssl,
+        OpenSSL(server, certificates, "-tls1_3") as peer,
     ):
         for command in b"k", b"K", b"K", b"k":
-            openssl.peer.send_frame(Opcode.BINARY, b"before " + command)
-            assert openssl.peer.recv_frame().data == b"before " + command
-            openssl.command(command, b"KEYUPDATE")
-        openssl.peer.send_frame(Opcode.BINARY, b"x" * 50_000)
-        assert openssl.peer.recv_frame().data == b"x" * 50_000
+            peer.send_frame(Opcode.BINARY, b"before " + command)
+            assert peer.recv_frame().data == b"before " + command
+            peer.command(command, b"KEYUPDATE")
+        peer.send_frame(Opcode.BINARY, b"x" * 50_000)
+        assert peer.recv_frame().data == b"x" * 50_000
 
 
 def test_key_update_while_the_application_is_busy(certificates: Certificates) -> None:
@@ -646,14 +627,14 @@ def test_key_update_while_the_application_is_busy(certificates: Certificates) ->
     busy = Event()
     with (
         serving(certificates.for_server(), lambda ws: busy.wait()) as server,
-        OpenSSL(server, certificates, "-tls1_3") as openssl,
+        OpenSSL(server, certificates, "-tls1_3") as peer,
     ):
         for _ in range(3):
-            openssl.command(b"K", b"KEYUPDATE")
-            openssl.peer.send_frame(Opcode.PING, b"alive?")
-            assert openssl.peer.recv_frame().data == b"alive?"
+            peer.command(b"K", b"KEYUPDATE")
+            peer.send_frame(Opcode.PING, b"alive?")
+            assert peer.recv_frame().data == b"alive?"
         busy.set()
-        assert openssl.peer.recv_close() is not None
+        assert peer.recv_close() is not None
 
 
 def test_renegotiation_is_refused(certificates: Certificates) -> None:
@@ -667,10 +648,10 @@ def test_renegotiation_is_refused(certificates: Certificates) -> None:
             ended.set()
 
     with serving(certificates.for_server(), handler) as server:
-        with OpenSSL(server, certificates, "-tls1_2") as openssl:
-            openssl.peer.send_frame(Opcode.TEXT, b"before")
-            assert openssl.peer.recv_frame().data == b"before"
-            openssl.command(b"R", b"RENEGOTIATING")
-            assert openssl.peer.recv_frame() is None
+        with OpenSSL(server, certificates, "-tls1_2") as peer:
+            peer.send_frame(Opcode.TEXT, b"before")
+            assert peer.recv_frame().data == b"before"
+            peer.command(b"R", b"RENEGOTIATING")
+            assert peer.recv_frame() is None
             assert ended.wait(timeout=5)
         assert_serves(server, certificates)
