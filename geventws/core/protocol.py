@@ -65,7 +65,7 @@ class Protocol:
         "eof_sent",
         "journal",
         "output",
-        "pong",
+        "pongs",
         "side",
         "state",
         "subprotocol",
@@ -86,9 +86,10 @@ class Protocol:
         # The close frames received and sent.
         self.closing = Closing()
         self.eof_sent = False
-        # The answer to the last ping, until it is taken. 5.5.3: "the endpoint MAY elect to
-        # send a Pong frame for only the most recently processed Ping frame."
-        self.pong: bytes | None = None
+        # Answers to pings, until they are taken. 5.5.3: "the endpoint MAY elect to send a Pong
+        # frame for only the most recently processed Ping frame"; whoever cannot write now
+        # should.
+        self.pongs: list[bytes] = []
         # What happened, for the log; the caller empties it once bytes are handed over.
         self.journal = Journal(debug)
         # From messages to bytes.
@@ -202,7 +203,7 @@ class Protocol:
         if frame.opcode is Opcode.PING:
             # 5.5.2: "Upon receipt of a Ping frame, an endpoint MUST send a Pong frame in
             # response, unless it already received a Close frame."
-            self.pong = self.encoder.encode_control(Opcode.PONG, frame.data)
+            self.pongs.append(self.encoder.encode_control(Opcode.PONG, frame.data))
         return frame
 
     def receive_close(self, frame: Frame) -> None:
@@ -230,10 +231,7 @@ class Protocol:
 
     def data_to_send(self) -> list[bytes]:
         """Take what must be written to the network; `SEND_EOF` means to half-close it."""
-        output, self.output = self.output, []
-        if self.pong is not None:
-            output.insert(0, self.pong)
-            self.pong = None
+        output, self.output, self.pongs = self.pongs + self.output, [], []
         return output
 
     def send_data(

@@ -154,7 +154,7 @@ class Endpoint(Heartbeat):
                 self._state.loop.run_callback(self._wake)
         elif self._deferred is not None:
             self._handle_deferred()
-        if protocol.pong is not None or protocol.output:
+        if protocol.pongs or protocol.output:
             self._settle()
 
     def _receive_control(self, frame: Frame) -> None:

@@ -69,9 +69,9 @@ class Link(Stream):
     def _settle(self) -> None:
         """Hand over what the protocol has to send, and see what must happen next."""
         protocol = self._protocol
-        if protocol.pong is not None:
-            pong, protocol.pong = protocol.pong, None
-            self._write_pong(pong)
+        if protocol.pongs:
+            pongs, protocol.pongs = protocol.pongs, []
+            self._write_pongs(pongs)
         for data in protocol.data_to_send():
             if data == SEND_EOF:
                 protocol.journal.debug_line(self._transport.eof_text)

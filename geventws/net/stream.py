@@ -140,12 +140,12 @@ class Stream:
         self._queue.append(data)
         self._queued += len(data)
 
-    def _write_pong(self, data: bytes) -> None:
-        """Hand a pong over, in place of one that still waits."""
+    def _write_pongs(self, pongs: list[bytes]) -> None:
+        """Hand pongs over; if they must wait, only the newest, in place of one that waits."""
         if self._writing and self._queued:
-            self._pong = data
+            self._pong = pongs[-1]
         else:
-            self._write(data)
+            self._write(b"".join(pongs))
 
     def _write_eof(self) -> None:
         """End our half of the stream behind what is queued."""
