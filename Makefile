@@ -1,7 +1,8 @@
 # make demo   a chat room in the browser        make test   everything that must hold
+# make bench  how fast it is, and its peers     BENCH="--only a,b --rounds 9 --plot bench.png"
 #
-# Needs Python >= 3.11, pip, and make; no compiler. Each command makes its own virtual
-# environment. PYTHON=/path/to/python chooses another interpreter than the one found.
+# Needs Python >= 3.11, pip, and make; bench needs a C compiler. Each command makes its own
+# virtual environment. PYTHON=/path/to/python chooses another interpreter than the one found.
 
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
@@ -46,11 +47,11 @@ types: .venv/installed
 docs: .venv/docs
 	.venv/bin/sphinx-build -W -b html docs docs/_build
 
-bench: .venv/installed
-	.venv/bin/python -m tests.bench
+bench: .venv-bench/installed
+	@.venv-bench/bin/python -m tests.bench $(BENCH)
 
 clean:
-	rm -rf .venv .venv-demo build dist *.egg-info docs/_build .coverage
+	rm -rf .venv .venv-demo .venv-bench build dist *.egg-info docs/_build .coverage
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 
 python:
@@ -73,6 +74,9 @@ endef
 
 .venv/installed: setup.cfg setup.py pyproject.toml | python
 	$(call environment,.venv,--editable .[test])
+
+.venv-bench/installed: setup.cfg setup.py pyproject.toml | python
+	$(call environment,.venv-bench,--editable .[bench])
 
 .venv/docs: .venv/installed
 	.venv/bin/python -m pip install --quiet --editable .[docs]

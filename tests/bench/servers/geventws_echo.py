@@ -1,5 +1,7 @@
 """Echo on geventws."""
 
+import sys
+
 import geventws
 
 
@@ -9,6 +11,7 @@ def echo(ws: geventws.ServerConnection) -> None:
         ws.send(message)
 
 
-with geventws.serve(echo, "127.0.0.1", 0, compression=None) as server:
+compression = "deflate" if "deflate" in sys.argv else None
+with geventws.serve(echo, "127.0.0.1", 0, compression=compression) as server:
     print(server.address[1], flush=True)
     server.serve_forever()

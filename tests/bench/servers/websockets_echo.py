@@ -1,6 +1,7 @@
 """Echo on websockets, its asyncio implementation."""
 
 import asyncio
+import sys
 
 from websockets.asyncio.server import ServerConnection, serve
 
@@ -13,7 +14,8 @@ async def echo(ws: ServerConnection) -> None:
 
 async def main() -> None:
     """Serve until the process is ended."""
-    async with serve(echo, "127.0.0.1", 0, compression=None) as server:
+    compression = "deflate" if "deflate" in sys.argv else None
+    async with serve(echo, "127.0.0.1", 0, compression=compression) as server:
         print(server.sockets[0].getsockname()[1], flush=True)
         await server.serve_forever()
 

@@ -1,0 +1,1 @@
+"""One question per file; ``SCENARIOS`` in each holds its tables."""
