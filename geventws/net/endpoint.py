@@ -50,9 +50,10 @@ class Endpoint(Heartbeat):
     def _watch_reads(self) -> None:
         if not self._stalled and self._protocol.state is not State.CLOSED:
             debug = self._protocol.journal.debug
-            self._read_watcher.start(self._spawn_reader if debug else self._read)
+            read = self._spawn_reader if debug else self._read
+            self._read_watcher.start(read, pass_events=True)
 
-    def _spawn_reader(self) -> None:
+    def _spawn_reader(self, events: int) -> None:
         """Read where the log may be written, as it will be: in a greenlet."""
         self._read_watcher.stop()
         gevent.spawn(self._read_in_greenlet)
@@ -65,8 +66,12 @@ class Endpoint(Heartbeat):
             self._watch_reads()
         self._emit()
 
-    def _read(self) -> None:
-        """Read once. This is the hot path; it runs in the hub, or in a greenlet that logs."""
+    def _read(self, events: int = 0) -> None:
+        """Read once. This is the hot path; it runs in the hub, or in a greenlet that logs.
+
+        Args:
+            events: why, as the loop tells it; negative for an error.
+        """
         inbox, protocol = self._inbox, self._protocol
         if inbox.size >= inbox.high and protocol.state is State.OPEN:
             # Looked at here and not after each message, so that a receiver that keeps up
@@ -84,6 +89,10 @@ class Endpoint(Heartbeat):
                 self._receive_eof(None)
             elif self._transport.unsent:
                 self._watch_writes()
+            if events < 0:
+                # libuv tells of a reset before what was received is read, and only once.
+                self._read_watcher.stop()
+                self._watch_reads()
         except OSError as exc:
             protocol.journal.debug_line("! error while receiving data", exc=exc)
             self._receive_eof(exc)

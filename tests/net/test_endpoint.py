@@ -115,6 +115,20 @@ def test_messages_and_the_end_of_the_stream_in_one_segment(ends: Ends) -> None:
         ws.recv()
 
 
+def test_message_before_a_reset(ends: Ends) -> None:
+    # What the peer has not read makes its system end the connection by a reset, behind which
+    # libuv watches no more.
+    peer, ws = ends
+    ws.send("unread")
+    turns()
+    for number in range(3):
+        peer.send_frame(TEXT, b"%d" % number)
+    peer.close()
+    assert [ws.recv() for _ in range(3)] == ["0", "1", "2"]
+    with pytest.raises(ConnectionClosedError):
+        ws.recv(timeout=PATIENCE)
+
+
 @pytest.mark.parametrize("waits", [False, True])
 def test_close_is_answered_at_once_when_nobody_receives(ends: Ends, waits: bool) -> None:
     peer, ws = ends
