@@ -45,6 +45,8 @@ class Inbox:
         else:
             self._arrived.append(item)
             self.size += 1
+            # If a stream waited for it, it is complete.
+            self._flowing = False
 
     def _put_fragment(self, fragment: Fragment) -> None:
         if self._skipping:

@@ -164,3 +164,19 @@ def test_stream_whose_message_ended_meanwhile() -> None:
         inbox.put(item)
     inbox.end_stream(inbox.get_fragment())
     assert drain(inbox) == ["next"]
+
+
+@pytest.mark.parametrize("behind", ["next", HE])
+def test_stream_that_waits_for_a_whole_message(behind: str | Fragment) -> None:
+    """What arrives behind it is not part of the stream, and can be read after it."""
+    inbox = filled()
+    inbox.begin_stream()
+    inbox.put("whole")
+    inbox.put(behind)
+    whole = inbox.get_fragment()
+    assert whole == Fragment(b"whole", True, True)
+    inbox.end_stream(whole)
+    assert inbox.size == (behind == "next")
+    if behind is HE:
+        inbox.put(O)
+    assert drain(inbox) == ["next" if behind == "next" else "heo"]
