@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pathlib
+import resource
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from gevent.queue import Queue
 
 import geventws
 from geventws.net.acceptor import MAX_ACCEPT, Acceptor, create_listener, create_unix_listener
-from tests.net.support import PATIENCE
+from tests.net.support import PATIENCE, until
 
 ipv6 = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this system has no IPv6")
 
@@ -158,6 +159,27 @@ def test_no_directory_for_the_socket(tmp_path: pathlib.Path) -> None:
 
 
 # Descriptors run out.
+
+
+def test_pause_and_resume() -> None:
+    reports: list[OSError] = []
+    accepted: Queue[socket.socket] = Queue()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with create_listener("127.0.0.1", 0) as listener:
+        acceptor = Acceptor(
+            listener, gevent.get_hub(), lambda sock, address: accepted.put(sock), reports.append
+        )
+        with socket.create_connection(listener.getsockname()):
+            with open(os.devnull) as next_free:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (next_free.fileno(), hard))
+            try:
+                until(lambda: reports)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            accepted.get(timeout=PATIENCE).close()
+            assert [exc.errno for exc in reports] == [errno.EMFILE]
+        acceptor.stop()
+
 
 EXHAUSTED = """
 import logging, resource, socket, sys
