@@ -8,6 +8,7 @@ from geventws.core.frames import Close, CloseCode, Frame, Opcode
 from geventws.core.headers import Headers, MultipleValuesError
 from geventws.core.http11 import Request, Response
 from geventws.core.states import Side, State
+from geventws.net.broadcast import broadcast
 from geventws.net.client import ClientConnection, connect, unix_connect
 from geventws.net.connection import Connection
 from geventws.net.serve import serve, unix_serve
@@ -31,6 +32,7 @@ __all__ = [
     "Side",
     "State",
     "__version__",
+    "broadcast",
     "connect",
     "serve",
     "unix_connect",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import zlib
+from collections.abc import Hashable
 from typing import Any
 
 from geventws.core.exceptions import PayloadTooBig, ProtocolError
@@ -220,6 +221,16 @@ class PerMessageDeflate(Extension):
         if self.local_no_context_takeover:
             self._compressor = None
         return Frame(opcode, data, fin, is_first, rsv2, rsv3)
+
+    def begin_shared(self) -> Hashable | None:
+        """Forget what was sent before; see `Extension.begin_shared`.
+
+        The peer may keep its history: a message that refers to none is decompressed alike
+        with any, and so is what follows it, if our history begins with it as well.
+        """
+        self._compressor = None
+        settings = tuple(sorted((self.compress_settings or {}).items()))
+        return self.name, self.local_max_window_bits, self.threshold, settings
 
     def _make_compressor(self) -> zlib._Compress:
         return zlib.compressobj(wbits=-self.local_max_window_bits, **self.compress_settings or {})

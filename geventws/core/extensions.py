@@ -44,7 +44,7 @@ Give the factories to both sides, ``connect(uri, extensions=[ClientMirrorFactory
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from geventws.core.frames import Frame
 
@@ -107,6 +107,18 @@ class Extension:
             The encoded frame, with the reserved bits that this extension sets.
         """
         raise NotImplementedError
+
+    def begin_shared(self) -> Hashable | None:
+        """Prepare for a message that is encoded once and sent over several connections.
+
+        After this call, `encode` must make of a message something that depends on nothing
+        that was sent before, and that every connection whose extension returns an equal value
+        may send in place of its own.
+
+        Returns:
+            What the encoding depends on; None, as here, if it cannot be shared.
+        """
+        return None
 
 
 class ClientExtensionFactory:

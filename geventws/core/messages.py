@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from geventws.core.codec import FIN, OPCODE_BITS, FrameDecoder, encode_frame
@@ -238,6 +238,18 @@ class MessageEncoder:
             return encode_frame(0x80 | opcode, data, self._mask)
         self.opcode = None if fin else self.opcode or opcode
         return self.encode(Frame(opcode, data, fin), compress)
+
+    def begin_shared(self) -> Hashable | None:
+        """Prepare for a message that is encoded once for several connections.
+
+        Returns:
+            What its encoding depends on; None if this connection needs one of its own: a
+            client masks each frame with another key, and the journal wants to see it.
+        """
+        if self._mask or self._journal.debug:
+            return None
+        keys = tuple(extension.begin_shared() for extension in self.extensions)
+        return None if None in keys else keys
 
     def encode_control(self, opcode: Opcode, data: bytes) -> bytes:
         """Return a control frame as it goes over the wire.
