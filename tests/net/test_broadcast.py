@@ -17,7 +17,6 @@ from geventws.core.deflate_negotiation import ClientPerMessageDeflateFactory
 from geventws.core.frames import Frame, Opcode
 from geventws.core.states import State
 from geventws.testing import RawClient
-
 from tests.net.support import PATIENCE, Hold, raw_client, serving, squeeze, until, uri_of
 
 TEXT, BINARY = Opcode.TEXT, Opcode.BINARY
