@@ -18,8 +18,8 @@ def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """TLS for a server that is 127.0.0.1, and for clients that trust it."""
     authority = trustme.CA()
     server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
-    # `websockets.sync` reads and writes in two threads, which Python's ssl allows since 3.13. A
-    # session ticket that arrives while it writes may break its connection.
+    # `websockets.sync` reads and writes in two threads, for which OpenSSL's connections are not
+    # made: a session ticket that arrives while it writes may break its connection.
     server.num_tickets = 0
     authority.issue_cert("127.0.0.1").configure_cert(server)
     authority.configure_trust(client)
