@@ -211,6 +211,7 @@ def flood(load: Load, interval: int) -> Measure:
             "calm": calm["p99"] / 1e3,
             "flooded": flooded["p99"] / 1e3,
             "rate": flooded["flooded"] / flooded["seconds"],
+            "late": flooded["late"] / 1e3,
         }
 
     return measure

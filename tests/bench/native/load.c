@@ -20,6 +20,7 @@
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "wire.h"
@@ -29,6 +30,12 @@ enum { OPENING = 64, PATIENCE = 20000, READ = 1 << 20, WAITING = 32 };
 
 /* Messages that the flooder sends together, their size, that of an echo, and bytes it reads. */
 enum { FLOOD = 1000, FLOOD_SIZE = 32, FLOOD_ECHO = 2 + FLOOD_SIZE, FLOOD_READ = 1 << 16 };
+
+/* Times in seconds. */
+struct times {
+    double *values;
+    size_t count, size;
+};
 
 /* Bytes that are sent together. */
 struct burst {
@@ -67,15 +74,41 @@ enum mode { ECHO, BROADCAST, PACE };
 
 static enum mode mode;
 static int poll_fd, opened;
-static struct connection *connections, flooder;
+static struct connection *connections, flooder, ticker;
 static struct burst *bursts, flood;
 static size_t burst_count;
 static char negotiated[256];
 static double began, deadline;
 /* Messages and bytes of the run; bursts, deliveries or messages that are under way. */
 static unsigned long messages, bytes, under_way, flooded, drained, skipped;
-static double *latencies;
-static size_t latency_count, latency_size;
+/* From when messages were due until they came back, and until they were sent. */
+static struct times latencies, delays;
+
+/* Times. */
+
+static void note(struct times *times, double value)
+{
+    if (times->count == times->size) {
+        times->size = times->size * 2 + 1024;
+        times->values = allocate(times->values, times->size * sizeof value);
+    }
+    times->values[times->count++] = value;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    double left = *(const double *)a, right = *(const double *)b;
+    return (left > right) - (left < right);
+}
+
+/* Return the time in microseconds that so many percent do not exceed. */
+static double percentile(struct times *times, int percent)
+{
+    if (times->count == 0)
+        fail("nothing came back");
+    qsort(times->values, times->count, sizeof *times->values, by_size);
+    return times->values[(times->count - 1) * percent / 100] * 1e6;
+}
 
 /* Frames to send. */
 
@@ -194,15 +227,6 @@ static void send_control(struct connection *conn, int opcode, const byte *payloa
 
 /* Receiving. */
 
-static void note_latency(struct connection *conn)
-{
-    if (latency_count == latency_size) {
-        latency_size = latency_size * 2 + 1024;
-        latencies = allocate(latencies, latency_size * sizeof *latencies);
-    }
-    latencies[latency_count++] = now() - conn->due[conn->received++ % WAITING];
-}
-
 static void start_echo(struct connection *conn)
 {
     conn->awaited = options.in_flight;
@@ -221,7 +245,7 @@ static void on_message(struct connection *conn)
     messages++;
     if (mode == PACE) {
         under_way--;
-        note_latency(conn);
+        note(&latencies, now() - conn->due[conn->received++ % WAITING]);
     } else if (mode == BROADCAST) {
         if (--under_way == 0 && now() < deadline)
             start_broadcast();
@@ -336,8 +360,11 @@ static void read_response(struct connection *conn, const byte *data, size_t size
     end = strstr(conn->response, "\r\n\r\n");
     if (end == NULL)
         return;
-    if (strncmp(conn->response, "HTTP/1.1 101 ", 13) || !strstr(conn->response, ACCEPT))
-        fail("the server refused an opening handshake");
+    if (strncmp(conn->response, "HTTP/1.1 101 ", 13) || !strstr(conn->response, ACCEPT)) {
+        conn->response[strcspn(conn->response, "\r")] = 0;
+        fprintf(stderr, "an opening handshake was answered by %s\n", conn->response);
+        exit(1);
+    }
     if (opened == 0)
         note_extensions(conn->response);
     conn->open = 1;
@@ -377,9 +404,15 @@ static void readable(struct connection *conn)
 static int turn(int timeout)
 {
     struct epoll_event events[256];
+    uint64_t ticks;
     int count = epoll_wait(poll_fd, events, 256, timeout), i;
     for (i = 0; i < count; i++) {
         struct connection *conn = events[i].data.ptr;
+        if (conn == &ticker) {
+            if (read(ticker.fd, &ticks, sizeof ticks) < 0 && errno != EAGAIN)
+                fail("cannot read the timer");
+            continue;
+        }
         if (events[i].events & EPOLLOUT) {
             if (conn->open)
                 flush(conn);
@@ -402,7 +435,8 @@ static void patient_turn(void)
 
 static void start(double seconds)
 {
-    messages = bytes = under_way = flooded = drained = skipped = latency_count = 0;
+    messages = bytes = under_way = flooded = drained = skipped = 0;
+    latencies.count = delays.count = 0;
     began = now();
     deadline = began + seconds;
 }
@@ -467,43 +501,45 @@ static void send_due(struct connection *conn, double due)
     }
     conn->due[conn->sent++ % WAITING] = due;
     under_way++;
+    note(&delays, now() - due);
     send_burst(conn);
 }
 
-static int by_size(const void *a, const void *b)
+/* Wake up whenever a message is due; never, if the interval is 0. */
+static void tick(double seconds)
 {
-    double left = *(const double *)a, right = *(const double *)b;
-    return (left > right) - (left < right);
+    struct timespec interval = {.tv_sec = seconds, .tv_nsec = (seconds - (time_t)seconds) * 1e9};
+    struct itimerspec timer = {interval, interval};
+    if (timerfd_settime(ticker.fd, 0, &timer, NULL))
+        fail("cannot set the timer");
 }
 
 static void pace(double seconds, double interval, int with_flood)
 {
-    double due, time;
-    unsigned long turns = 0, i;
+    double due;
+    unsigned long turns = 0;
     if (with_flood)
         open_flooder();
     mode = PACE;
     start(seconds);
+    interval /= options.connections;
+    tick(interval);
     /* The connections take turns, spread evenly over the interval. Latency counts from when a
      * message was due, so that a server that falls behind cannot slow down its own load. */
-    while ((time = now()) < deadline) {
-        due = began + turns * interval / options.connections;
-        if (due <= time) {
+    while (now() < deadline) {
+        while ((due = began + turns * interval) <= now())
             send_due(&connections[turns++ % options.connections], due);
-            continue;
-        }
         if (with_flood && !flooder.sending.size)
             send_burst(&flooder);
-        turn(0);
+        turn(with_flood && !flooder.blocked ? 0 : PATIENCE);
     }
+    tick(0);
     while (under_way || drained < flooded * FLOOD_ECHO)
         patient_turn();
-    qsort(latencies, latency_count, sizeof *latencies, by_size);
-    i = latency_count ? latency_count - 1 : 0;
     printf("{\"messages\": %lu, \"seconds\": %.6f, \"flooded\": %lu, \"skipped\": %lu, "
-           "\"p50\": %.1f, \"p99\": %.1f, \"max\": %.1f}\n",
-           messages, now() - began, flooded, skipped, latencies[i / 2] * 1e6,
-           latencies[i * 99 / 100] * 1e6, latencies[i] * 1e6);
+           "\"p50\": %.1f, \"p99\": %.1f, \"max\": %.1f, \"late\": %.1f}\n",
+           messages, now() - began, flooded, skipped, percentile(&latencies, 50),
+           percentile(&latencies, 99), percentile(&latencies, 100), percentile(&delays, 99));
 }
 
 static void close_connection(struct connection *conn)
@@ -566,6 +602,8 @@ int main(int argc, char **argv)
     options.port = atoi(argv[optind]);
     setvbuf(stdout, NULL, _IOLBF, 0);
     poll_fd = epoll_create1(0);
+    ticker.fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
+    watch(&ticker, EPOLL_CTL_ADD, EPOLLIN);
     connections = calloc(options.connections, sizeof *connections);
     make_bursts();
     open_all();
