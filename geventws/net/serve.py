@@ -172,4 +172,10 @@ def unix_serve(
     if sock is None:
         assert path is not None
         sock = create_unix_listener(os.fspath(path), kwargs.pop("backlog", BACKLOG))
-    return serve(handler, sock=sock, **kwargs)
+    try:
+        server = serve(handler, sock=sock, **kwargs)
+    except BaseException:
+        sock.close()
+        raise
+    server.unix_path = None if path is None else os.fspath(path)
+    return server

@@ -16,7 +16,7 @@ from typing import Any, Self
 import gevent
 from gevent.event import Event
 
-from geventws.core.frames import CloseCode
+from geventws.core.frames import Close, CloseCode
 from geventws.core.journal import Line
 from geventws.core.states import Side, State
 from geventws.net.acceptor import Acceptor
@@ -55,6 +55,10 @@ class Server:
         create_connection: Callable[..., ServerConnection] | None = None,
     ) -> None:
         self.socket = sock
+        # Where it listens: (host, port), for IPv6 four items, for Unix sockets a path.
+        self.address: Any = sock.getsockname()
+        # The path of a Unix socket that disappears with the server.
+        self.unix_path: str | bytes | None = None
         self.logger: LoggerLike = logger or logging.getLogger("geventws.server")
         self.handler = handler
         # Whether `shutdown` was called.
@@ -87,7 +91,7 @@ class Server:
             self._acceptor = Acceptor(
                 self.socket, self._state.hub, self._accepted, self._accept_failed
             )
-            self._log(logging.INFO, "server listening on %s", self._name())
+            self._log(logging.INFO, "server listening on %s", _name(self.socket, self.address))
 
     @property
     def started(self) -> bool:
@@ -125,6 +129,9 @@ class Server:
             timeout: seconds after which handlers that still run are killed and their TCP
                 connections are closed; None waits for as long as it takes.
             close_connections: False waits for connections to be closed by others.
+
+        Raises:
+            ProtocolError: the close code may not be sent, or the reason is too long.
         """
         hub = gevent.get_hub()
         if gevent.getcurrent() is hub:
@@ -135,6 +142,8 @@ class Server:
         if not first and gevent.getcurrent() in self._greenlets:
             # Two handlers that shut the server down must not wait for each other.
             return
+        # A bad code or reason is an error before anything is closed.
+        Close(code, reason).serialize()
         self.closing = True
         if first:
             self._log(logging.INFO, "server closing")
@@ -148,17 +157,18 @@ class Server:
                 self._log(logging.INFO, "server closed")
                 self._stopped.set()
         self._stopped.wait(timeout)
+        if self._state is not None:
+            self._state.release()
 
     def _close_listener(self) -> None:
         if self._acceptor is not None:
             self._acceptor.stop()
             self._acceptor = None
-        address = self.address if self.socket.family == socket.AF_UNIX else None
         self.socket.close()
-        if address:
+        if self.unix_path is not None:
             # In Linux's abstract namespace there is no file: that is a ValueError.
             with contextlib.suppress(OSError, ValueError):
-                os.unlink(address)
+                os.unlink(self.unix_path)
 
     def _close_connections(self, code: int, reason: str) -> None:
         for ws in list(self._greenlets.values()):
@@ -212,22 +222,9 @@ class Server:
         """The connections that are open now; a new set at each call."""
         return {ws for ws in self._greenlets.values() if ws is not None and ws.state is State.OPEN}
 
-    @property
-    def address(self) -> Any:
-        """Where it listens: ``(host, port)``, for IPv6 four items, for Unix sockets a path."""
-        return self.socket.getsockname()
-
     def fileno(self) -> int:
         """Return the descriptor of the listening socket."""
         return self.socket.fileno()
-
-    def _name(self) -> str:
-        address = self.address
-        if self.socket.family == socket.AF_INET:
-            return f"{address[0]}:{address[1]}"
-        if self.socket.family == socket.AF_INET6:
-            return f"[{address[0]}]:{address[1]}"
-        return os.fsdecode(address)
 
     def _log(
         self, level: int, message: str, *args: object, exc: BaseException | None = None
@@ -290,3 +287,12 @@ class Server:
         ws._remote_address = address
         ws._set_deadline(self._open_timeout)
         return ws
+
+
+def _name(sock: socket.socket, address: Any) -> str:
+    """Return how the log names a listening socket."""
+    if sock.family == socket.AF_INET:
+        return f"{address[0]}:{address[1]}"
+    if sock.family == socket.AF_INET6:
+        return f"[{address[0]}]:{address[1]}"
+    return os.fsdecode(address)

@@ -15,10 +15,18 @@ from typing import Any
 import gevent.socket
 import pytest
 
-from geventws import ServerConnection, connect, serve, unix_connect, unix_serve
+from geventws import (
+    ProtocolError,
+    ServerConnection,
+    connect,
+    serve,
+    unix_connect,
+    unix_serve,
+)
 from geventws.testing import RawClient
 from tests.net.support import (
     HOST,
+    PATIENCE,
     authority,
     client_tls,
     echo,
@@ -284,3 +292,28 @@ def test_small_frames_are_sent_at_once() -> None:
         assert ws.wait_closed(10)
         assert ws.close_code == 1000
     assert options == [1]
+
+
+def test_a_socket_given_by_the_user_keeps_its_file(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "ws.sock"
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(os.fspath(path))
+        sock.listen()
+        with unix_serve(echo, sock=sock) as server:
+            assert server.address == os.fspath(path)
+        assert path.exists()
+
+
+def test_the_address_is_known_after_shutdown() -> None:
+    with serving(echo) as server:
+        address = server.address
+    assert server.address == address
+
+
+def test_shutdown_with_a_bad_code_leaves_the_server_open() -> None:
+    with serving(echo) as server:
+        with pytest.raises(ProtocolError, match="invalid status code"):
+            server.shutdown(1006)
+        with connect(uri_of(server)) as ws:
+            ws.send("still here")
+            assert ws.recv(timeout=PATIENCE) == "still here"
