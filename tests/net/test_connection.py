@@ -1,0 +1,449 @@
+"""Tests of geventws.net.connection: closing, and what is known of a connection."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import logging
+import uuid
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from geventws import (
+    ClientConnection,
+    ConnectionClosed,
+    ConnectionClosedError,
+    ConnectionClosedOK,
+    Frame,
+    Headers,
+    Opcode,
+    ProtocolError,
+    ServerConnection,
+    State,
+    connect,
+)
+from geventws.testing import RawPeer
+from tests.net.support import (
+    HOST,
+    PATIENCE,
+    Hold,
+    Interruption,
+    client_tls,
+    echo,
+    pair,
+    raw_client,
+    raw_server,
+    server_tls,
+    serving,
+    turns,
+    until,
+    uri_of,
+)
+
+TEXT, CONT, CLOSE = Opcode.TEXT, Opcode.CONT, Opcode.CLOSE
+NORMAL = (1000).to_bytes(2, "big")
+
+Ends = tuple[ClientConnection, RawPeer]
+
+
+@pytest.fixture
+def ends() -> Iterator[Ends]:
+    with raw_server(close_timeout=5) as both:
+        yield both
+
+
+def close_frame(code: int, reason: str = "") -> Frame:
+    return Frame(CLOSE, code.to_bytes(2, "big") + reason.encode())
+
+
+# close().
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize(
+    "code, reason", [(1000, ""), (1001, "bye"), (3000, "é"), (4999, "x" * 123)]
+)
+def test_close(code: int, reason: str, tls: bool) -> None:
+    with pair(tls=tls) as (client, server):
+        client.close(code, reason)
+        assert server.wait_closed(PATIENCE)
+        assert client.state is server.state is State.CLOSED
+        assert (server.close_code, server.close_reason) == (code, reason)
+        assert (client.close_code, client.close_reason) == (code, reason)
+
+
+def test_close_waits_for_the_peer(ends: Ends) -> None:
+    ws, peer = ends
+    closing = gevent.spawn(ws.close)
+    assert peer.recv_frame() == close_frame(1000)
+    turns()
+    assert not closing.dead
+    assert ws.state is State.CLOSING
+    peer.send_frame(CLOSE, NORMAL)
+    turns()
+    # The server ends TCP (RFC 6455, section 7.1.1).
+    assert not closing.dead
+    peer.close()
+    closing.get(timeout=PATIENCE)
+    assert ws.state is State.CLOSED
+
+
+def test_close_is_idempotent(ends: Ends) -> None:
+    ws, peer = ends
+    closing = [gevent.spawn(ws.close), gevent.spawn(ws.close, 1001, "x")]
+    assert peer.recv_frame() == close_frame(1000)
+    peer.send_frame(CLOSE, NORMAL)
+    peer.close()
+    gevent.joinall(closing, timeout=PATIENCE, raise_error=True)
+    ws.close()
+    ws.close(1001)
+    assert ws.close_code == 1000
+
+
+@pytest.mark.parametrize(
+    "code, reason, error",
+    [
+        (999, "", "invalid status code"),
+        (1005, "", "invalid status code"),
+        (1006, "", "invalid status code"),
+        (1015, "", "invalid status code"),
+        (2999, "", "invalid status code"),
+        (5000, "", "invalid status code"),
+        (1000, "é" * 62, "control frame too long"),
+    ],
+)
+def test_bad_code_or_reason_leaves_the_connection_open(
+    ends: Ends, code: int, reason: str, error: str
+) -> None:
+    ws, peer = ends
+    with pytest.raises(ProtocolError, match=error):
+        ws.close(code, reason)
+    ws.send("still open")
+    assert peer.recv_frame() == Frame(TEXT, b"still open")
+
+
+def test_peer_that_never_answers() -> None:
+    with raw_server(close_timeout=0.05) as (ws, peer):
+        ws.close()
+        assert (ws.close_code, ws.close_reason) == (1006, "")
+        with pytest.raises(ConnectionClosedError) as info:
+            ws.recv()
+        assert str(info.value) == "sent 1000 (OK); no close frame received"
+        assert isinstance(info.value.__cause__, TimeoutError)
+        assert str(info.value.__cause__) == "timed out while closing connection"
+        peer.recv_close()
+
+
+def test_close_timeout_bounds_all_of_it() -> None:
+    # The peer answers, but does not end TCP.
+    with raw_server(close_timeout=0.05) as (ws, peer):
+        closing = gevent.spawn(ws.close)
+        peer.recv_close()
+        peer.send_frame(CLOSE, NORMAL)
+        closing.get(timeout=PATIENCE)
+        assert ws.close_code == 1000
+        with pytest.raises(ConnectionClosedOK):
+            ws.recv()
+
+
+def test_interrupted_close_goes_on(ends: Ends) -> None:
+    ws, peer = ends
+    for exc in (gevent.Timeout, gevent.GreenletExit, Interruption):
+        closing = gevent.spawn(ws.close)
+        turns(1)
+        closing.kill(exc)
+    assert peer.recv_frame() == close_frame(1000)
+    peer.send_frame(CLOSE, NORMAL)
+    peer.close()
+    assert ws.wait_closed(PATIENCE)
+    assert ws.close_code == 1000
+
+
+def test_messages_that_arrive_while_closing_can_be_read(ends: Ends) -> None:
+    ws, peer = ends
+    closing = gevent.spawn(ws.close)
+    peer.recv_close()
+    peer.send_frame(TEXT, b"late")
+    peer.send_frame(CLOSE, NORMAL)
+    peer.close()
+    closing.get(timeout=PATIENCE)
+    assert ws.recv() == "late"
+    with pytest.raises(ConnectionClosedOK, match=r"^sent 1000 \(OK\); then received 1000 \(OK\)$"):
+        ws.recv()
+
+
+def test_both_ends_close_at_once() -> None:
+    with pair() as (client, server):
+        closing = [gevent.spawn(client.close, 1000), gevent.spawn(server.close, 1001)]
+        gevent.joinall(closing, timeout=PATIENCE, raise_error=True)
+        assert client.close_code in (1000, 1001)
+        assert server.close_code in (1000, 1001)
+
+
+def test_close_during_another_greenlets_fragmented_message(ends: Ends) -> None:
+    ws, peer = ends
+    more = Event()
+
+    def fragments() -> Iterator[str]:
+        yield "one"
+        more.wait(PATIENCE)
+        yield "two"
+
+    sender = gevent.spawn(ws.send, fragments())
+    assert peer.recv_frame() == Frame(TEXT, b"one", fin=False)
+    closing = gevent.spawn(ws.close)
+    assert peer.recv_frame() == close_frame(1011, "close during fragmented message")
+    more.set()
+    peer.close()
+    closing.get(timeout=PATIENCE)
+    with pytest.raises(ConnectionClosedError):
+        sender.get(timeout=PATIENCE)
+
+
+def test_close_after_the_connection_is_lost(ends: Ends) -> None:
+    ws, peer = ends
+    peer.reset()
+    assert ws.wait_closed(PATIENCE)
+    ws.close()
+    assert (ws.close_code, ws.close_reason) == (1006, "")
+
+
+def test_receiver_learns_of_close() -> None:
+    with pair() as (client, server):
+        receiver = gevent.spawn(client.recv)
+        until(lambda: client._receiver is receiver)
+        client.close()
+        with pytest.raises(ConnectionClosedOK):
+            receiver.get(timeout=PATIENCE)
+
+
+# wait_closed().
+
+
+def test_wait_closed(ends: Ends) -> None:
+    ws, peer = ends
+    assert ws.wait_closed(0) is False
+    assert ws.wait_closed(0.001) is False
+    waiting = [gevent.spawn(ws.wait_closed) for _ in range(3)]
+    peer.close()
+    gevent.joinall(waiting, timeout=PATIENCE, raise_error=True)
+    assert [greenlet.value for greenlet in waiting] == [True] * 3
+    assert ws.wait_closed() is True
+
+
+# with.
+
+
+class Bug(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    "exc, code, waits",
+    [
+        (None, 1000, True),
+        (Bug, 1011, True),
+        (GeneratorExit, 1000, True),
+        (gevent.GreenletExit, 1001, False),
+        (gevent.Timeout, 1011, False),
+        (Interruption, 1011, False),
+        (KeyboardInterrupt, 1011, False),
+    ],
+)
+def test_end_of_a_with_block(
+    ends: Ends, exc: type[BaseException] | None, code: int, waits: bool
+) -> None:
+    ws, peer = ends
+    left: list[BaseException | None] = []
+
+    def block() -> None:
+        try:
+            with ws as entered:
+                assert entered is ws
+                if exc is not None:
+                    raise exc
+        except BaseException as caught:
+            left.append(caught)
+        else:
+            left.append(None)
+
+    greenlet = gevent.spawn(block)
+    assert peer.recv_frame() == close_frame(code)
+    turns()
+    assert greenlet.dead is not waits
+    peer.send_frame(CLOSE, code.to_bytes(2, "big"))
+    peer.close()
+    greenlet.join(PATIENCE)
+    assert ws.wait_closed(PATIENCE)
+    assert [type(error) for error in left] == [exc or type(None)]
+
+
+def test_with_block_of_a_connection_that_closed_in_it(ends: Ends) -> None:
+    ws, peer = ends
+    with pytest.raises(ConnectionClosed):
+        with ws:
+            peer.send_frame(CLOSE, (4000).to_bytes(2, "big"))
+            peer.close()
+            ws.recv()
+    assert ws.close_code == 4000
+
+
+# What is known.
+
+
+def test_attributes_before_and_after_the_end() -> None:
+    options = {"subprotocols": ["chat"]}
+    with pair(client=options, server=options) as (client, server):
+        for ws, other in ((client, server), (server, client)):
+            assert isinstance(ws.id, uuid.UUID)
+            assert ws.id is ws.id
+            assert ws.state is State.OPEN
+            assert ws.subprotocol == "chat"
+            assert (ws.close_code, ws.close_reason) == (None, None)
+            assert ws.remote_address[0] == HOST
+            assert ws.local_address == other.remote_address
+            assert ws.request is not None and ws.response is not None
+            assert ws.path == ws.request.path == "/"
+            assert isinstance(ws.request_headers, Headers)
+            assert ws.request_headers["Sec-WebSocket-Protocol"] == "chat"
+            assert ws.response.status_code == 101
+            assert ws.response_headers is ws.response.headers
+            assert ws.response_headers["Sec-WebSocket-Protocol"] == "chat"
+            assert repr(ws) == f"<{type(ws).__name__} OPEN {ws.remote_address}>"
+        assert client.id != server.id
+        before = [
+            (ws.id, ws.remote_address, ws.local_address, ws.request) for ws in (client, server)
+        ]
+        client.close(3000, "why")
+        assert server.wait_closed(PATIENCE)
+        for ws, known in zip((client, server), before, strict=True):
+            assert (ws.id, ws.remote_address, ws.local_address, ws.request) == known
+            assert (ws.close_code, ws.close_reason) == (3000, "why")
+            assert ws.state is State.CLOSED
+            assert ws.subprotocol == "chat"
+            assert "CLOSED" in repr(ws)
+
+
+def test_remote_address_after_the_end_without_having_been_asked() -> None:
+    with raw_client() as (peer, ws):
+        address = peer.sock.getsockname()
+        peer.close()
+        assert ws.wait_closed(PATIENCE)
+        assert ws.remote_address == address
+
+
+@pytest.mark.parametrize(
+    "payload, code, reason",
+    [(b"", 1005, ""), (NORMAL, 1000, ""), (b"\x0b\xb8x", 3000, "x"), (None, 1006, "")],
+)
+def test_close_code(ends: Ends, payload: bytes | None, code: int, reason: str) -> None:
+    ws, peer = ends
+    if payload is not None:
+        peer.send_frame(CLOSE, payload)
+        assert peer.recv_frame() == Frame(CLOSE, payload)
+    peer.close()
+    assert ws.wait_closed(PATIENCE)
+    assert (ws.close_code, ws.close_reason) == (code, reason)
+
+
+def test_logger_names_the_connection(ends: Ends, caplog: pytest.LogCaptureFixture) -> None:
+    ws, _ = ends
+    with caplog.at_level(logging.INFO, "geventws.client"):
+        ws.logger.info("hello %s", "there")
+    (record,) = (record for record in caplog.records if record.message == "hello there")
+    assert record.websocket is ws  # type: ignore[attr-defined]
+    assert record.name == "geventws.client"
+
+
+# Attributes of users, and subclasses.
+
+
+class Client(ClientConnection):
+    def __init__(self, *args: Any, name: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.name = name
+
+    def recv(self, *args: Any, **kwargs: Any) -> Any:
+        return self.name, super().recv(*args, **kwargs)
+
+
+class Server(ServerConnection):
+    def send(self, message: Any, *args: Any, **kwargs: Any) -> None:
+        super().send(message.upper(), *args, **kwargs)
+
+
+def test_users_set_attributes() -> None:
+    with pair() as (client, server):
+        for ws in (client, server):
+            ws.user = "ada"  # type: ignore[attr-defined]
+            assert vars(ws) == {"user": "ada"}
+            with pytest.raises(AttributeError):
+                ws.other  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_connections_are_keys() -> None:
+    with pair() as (client, server):
+        assert len({client, server, client}) == 2
+
+
+def test_subclasses() -> None:
+    with serving(echo, create_connection=Server) as server:
+        make = functools.partial(Client, name="ada")
+        with connect(uri_of(server), create_connection=make) as ws:
+            assert isinstance(ws, Client)
+            ws.send("hello")
+            assert ws.recv() == ("ada", "HELLO")
+
+
+# Memory.
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("how", ["close", "peer", "reset", "failure"])
+def test_finished_connections_are_freed_by_reference_counting(
+    how: str, tls: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # pytest keeps log records, which refer to their connection.
+    monkeypatch.setattr(logging.getLogger("geventws"), "propagate", False)
+
+    def use(server: Any, hold: Hold) -> list[weakref.ref[Any]]:
+        secure: dict[str, Any] = {"ssl": client_tls()} if tls else {}
+        client = connect(uri_of(server, "wss" if tls else "ws"), **secure)
+        ws = hold.get()
+        client.send(["frag", "ments"])
+        assert ws.recv() == "fragments"
+        ws.send("x" * 100_000)
+        assert client.recv() == "x" * 100_000
+        assert client.ping().wait(PATIENCE)
+        if how == "peer":
+            ws.close()
+        elif how == "reset":
+            client._lost()
+        elif how == "failure":
+            ws._write(b"\xff\xff")
+        else:
+            client.close()
+        assert client.wait_closed(PATIENCE) and ws.wait_closed(PATIENCE)
+        for end in (client, ws):
+            try:
+                end.recv()
+            except ConnectionClosed:
+                pass
+        hold.done.set()
+        return [weakref.ref(end) for end in (client, ws)]
+
+    hold = Hold()
+    options: dict[str, Any] = {"ssl": server_tls()} if tls else {}
+    gc.collect()
+    gc.disable()
+    try:
+        with serving(hold, **options) as server:
+            refs = use(server, hold)
+            until(lambda: [ref() for ref in refs] == [None, None])
+    finally:
+        gc.enable()
