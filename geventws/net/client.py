@@ -194,8 +194,10 @@ def connect(
         ws_uri, origin=origin, extensions=extensions, subprotocols=subprotocols
     )
     logger = logger or logging.getLogger("geventws.client")
-    with Stage(open_timeout) as stage:
-        try:
+    # Before anything else makes this thread's hub: who makes it destroys it.
+    state = get_hub_state()
+    try:
+        with Stage(open_timeout) as stage:
             bare = _open_socket(ws_uri, sock, **kwargs)
             ws = _make_connection(
                 bare,
@@ -206,10 +208,14 @@ def connect(
             )
             ws._open_within(stage, handshake, additional_headers, user_agent_header)
             return ws
-        except Stage as exc:
-            if exc is not stage:
-                raise
-            raise TimeoutError(f"timed out while {stage.doing}") from None
+    except Stage as exc:
+        state.release()
+        if exc is not stage:
+            raise
+        raise TimeoutError(f"timed out while {stage.doing}") from None
+    except BaseException:
+        state.release()
+        raise
 
 
 def _open_socket(

@@ -250,6 +250,11 @@ class Endpoint(Heartbeat):
         self._unstall()
         super()._begin_closing()
 
+    def abandon(self) -> None:
+        """Forget the connection, and who waited for its messages in the parent process."""
+        super().abandon()
+        self._receiver = None
+
     def _wake_waiters(self) -> None:
         if self._receiver is not None and not self._waking:
             self._waking = True

@@ -72,9 +72,14 @@ class HubState:
 
     def abandon(self) -> None:
         """Forget all connections, which belong to the parent process now."""
+        if self.hub.loop is not None:
+            # Before any watcher is stopped: on libuv that would take it from the parent's
+            # epoll, which is shared until then.
+            self.loop.reinit()
         for stream in list(self.streams):
             stream.abandon()
         self.streams.clear()
+        self.keepalive.stop()
         self.keepalive = Keepalive(self.hub)
 
 

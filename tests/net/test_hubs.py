@@ -1,0 +1,274 @@
+"""Tests of geventws.net.hubs: threads, forks, and what the connections of a hub share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import gevent.monkey
+import gevent.subprocess
+import pytest
+
+from geventws import ConcurrencyError, connect
+from geventws.net.hubs import HubState, get_hub_state, get_ident
+from tests.net.support import PATIENCE, echo, pair, raw_client, serving, until, uri_of
+
+# The native one, under monkey patching, too.
+start_thread = gevent.monkey.get_original("_thread", "start_new_thread")
+
+
+def in_threads(function: Callable[[int], Any], count: int) -> list[Any]:
+    """Run a function in native threads, while this thread's hub goes on; return the results."""
+    results: list[Any] = []
+
+    def run(number: int) -> None:
+        try:
+            results.append(function(number))
+        except BaseException as exc:
+            results.append(exc)
+
+    for number in range(count):
+        start_thread(run, (number,))
+    with gevent.Timeout(PATIENCE):
+        while len(results) < count:
+            gevent.sleep(0.001)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+linux = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts descriptors in /proc")
+
+
+# One state for each hub.
+
+
+def test_state_is_the_hubs() -> None:
+    state = get_hub_state()
+    assert state is get_hub_state()
+    assert gevent.spawn(get_hub_state).get() is state
+    assert state.hub is gevent.get_hub()
+    assert state.thread == get_ident()
+
+
+def test_connections_of_a_hub_share_its_state() -> None:
+    with pair() as (client, server):
+        assert client._state is server._state is get_hub_state()
+
+
+def test_open_connections_are_known() -> None:
+    state = get_hub_state()
+    before = len(state.streams)
+    with pair() as (client, server):
+        assert {client, server} <= state.streams
+    assert len(state.streams) == before
+
+
+def test_connection_that_cannot_be_made_is_forgotten() -> None:
+    state = get_hub_state()
+    before = len(state.streams)
+
+    def fail(*args: Any, **kwargs: Any) -> Any:
+        raise ZeroDivisionError
+
+    with serving(echo) as server:
+        with pytest.raises(ZeroDivisionError):
+            connect(uri_of(server), create_connection=fail)
+    assert len(state.streams) == before
+
+
+# Threads.
+
+
+def test_threads_have_hubs_of_their_own() -> None:
+    with serving(echo) as server:
+        uri = uri_of(server)
+
+        def talk(number: int) -> HubState:
+            with connect(uri) as one, connect(uri) as two:
+                for message in range(20):
+                    for ws in (one, two):
+                        ws.send(f"{number} {message}")
+                        assert ws.recv() == f"{number} {message}"
+                return one._state
+
+        states = in_threads(talk, 4)
+        assert len({id(state) for state in states}) == 4
+        assert len({state.thread for state in states} | {get_ident()}) == 5
+        assert all(state.created_hub for state in states)
+
+
+@linux
+def test_threads_leave_no_descriptors_behind() -> None:
+    with serving(echo) as server:
+        uri = uri_of(server)
+
+        def talk(number: int) -> None:
+            # Two connections, one after the other, and two at a time.
+            for _ in range(2):
+                with connect(uri) as ws, connect(uri):
+                    ws.send("x")
+                    assert ws.recv() == "x"
+
+        in_threads(talk, 1)
+        before = descriptors()
+        for _ in range(10):
+            in_threads(talk, 5)
+        # The server's end of the last ones is closed a moment later.
+        until(lambda: descriptors() <= before)
+
+
+def test_hub_that_others_made_is_not_destroyed() -> None:
+    with serving(echo) as server:
+        uri = uri_of(server)
+
+        def talk(_: int) -> bool:
+            hub = gevent.get_hub()
+            with connect(uri):
+                pass
+            gevent.sleep(0.001)
+            same = gevent.get_hub() is hub
+            hub.destroy(destroy_loop=True)
+            return same
+
+        assert in_threads(talk, 1) == [True]
+
+
+def test_hub_is_not_destroyed_while_a_connection_is_open() -> None:
+    with serving(echo) as server:
+        uri = uri_of(server)
+
+        def talk(_: int) -> Any:
+            with connect(uri) as one:
+                with connect(uri):
+                    pass
+                one.send("still there")
+                return one.recv()
+
+        assert in_threads(talk, 1) == ["still there"]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda ws: ws.recv(),
+        lambda ws: ws.recv(timeout=0),
+        lambda ws: next(ws.recv_streaming()),
+        lambda ws: next(iter(ws)),
+        lambda ws: ws.send("x"),
+        lambda ws: ws.send(["x"]),
+        lambda ws: ws.ping(),
+        lambda ws: ws.pong(),
+        lambda ws: ws.close(),
+        lambda ws: ws.wait_closed(),
+    ],
+)
+def test_use_from_another_thread_is_refused(use: Callable[[Any], Any]) -> None:
+    with raw_client() as (peer, ws):
+
+        def trespass(_: int) -> tuple[int, str]:
+            with pytest.raises(ConcurrencyError) as info:
+                use(ws)
+            return get_ident(), str(info.value)
+
+        ((thread, message),) = in_threads(trespass, 1)
+        assert message == (
+            f"this connection belongs to thread {get_ident()} and was used in thread {thread}; "
+            "use it only in the thread that opened it"
+        )
+        # It is none the worse for it.
+        ws.send("fine")
+        frame = peer.recv_frame()
+        assert frame is not None
+        assert frame.data == b"fine"
+
+
+# Forks.
+
+FORK = """
+import os, sys
+if sys.argv[1] == "patched":
+    from gevent import monkey; monkey.patch_all()
+import gevent, gevent.os
+from gevent import socket
+from geventws import ConnectionClosed, State, connect, serve
+
+def echo(ws):
+    for message in ws:
+        ws.send(message)
+
+with serve(echo, "127.0.0.1", 0, compression=None) as server:
+    options = {"ping_interval": 0.05, "compression": None}
+    ws = connect(f"ws://127.0.0.1:{server.address[1]}/", **options)
+    ws.send("before")
+    assert ws.recv() == "before"
+    receiver = gevent.spawn(lambda: [ws.recv() for _ in range(20)])
+    gevent.sleep(0.01)
+    # Who is forked by gevent is waited for by gevent.
+    module = {"fork": os, "gevent": gevent.os}[sys.argv[2]]
+    pid = module.fork()
+    if not pid:
+        # The parent's connections are none of ours, on either side.
+        code = 1
+        try:
+            gevent.sleep(0.3)
+            assert ws.state is State.CLOSED, ws.state
+            assert not server.connections
+            for use in (ws.recv, lambda: ws.send("intruder"), ws.ping):
+                try:
+                    use()
+                except ConnectionClosed:
+                    pass
+                else:
+                    raise AssertionError(use)
+            ws.close()
+            # Connections of our own work.
+            if sys.argv[3] == "connect":
+                with connect(sys.argv[4]) as own:
+                    own.send("child")
+                    assert own.recv() == "child"
+            code = 0
+        except BaseException:
+            import traceback; traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    for number in range(20):
+        ws.send(str(number))
+        gevent.sleep(0.02)
+    assert receiver.get(timeout=10) == [str(number) for number in range(20)]
+    while True:
+        done, status = module.waitpid(pid, os.WNOHANG)
+        if done:
+            break
+        gevent.sleep(0.01)
+    assert status == 0, status
+    assert ws.ping().wait(10)
+    ws.close()
+    assert ws.close_code == 1000
+print("fine", flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.parametrize("fork", ["fork", "gevent"])
+@pytest.mark.parametrize("patched", ["patched", "unpatched"])
+def test_fork_leaves_the_connections_to_the_parent(patched: str, fork: str) -> None:
+    with serving(echo) as server:
+        run = gevent.subprocess.run(
+            [sys.executable, "-c", FORK, patched, fork, "connect", uri_of(server)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            timeout=PATIENCE * 2,
+            check=False,
+        )
+    assert (run.stdout, run.stderr.decode()) == (b"fine\n", "")
