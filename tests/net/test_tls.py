@@ -618,8 +618,9 @@ def test_key_update(certificates: Certificates) -> None:
             peer.send_frame(Opcode.BINARY, b"before " + command)
             assert peer.recv_frame().data == b"before " + command
             peer.command(command, b"KEYUPDATE")
-        peer.send_frame(Opcode.BINARY, b"x" * 50_000)
-        assert peer.recv_frame().data == b"x" * 50_000
+        # More than it reads at once might hold a command's letter where it looks for one.
+        peer.send_frame(Opcode.BINARY, b"x" * 5000)
+        assert peer.recv_frame().data == b"x" * 5000
 
 
 def test_key_update_while_the_application_is_busy(certificates: Certificates) -> None:
