@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 from collections.abc import Callable, Sequence
@@ -121,7 +122,10 @@ class ServerConnection(OpeningConnection):
         except ServerShutdown:
             # Before the end of the TLS handshake nothing can be said.
             if stage == "handshake request":
-                # Without lingering: nothing more was received that could make TCP reset.
+                # Without lingering, since browsers keep spare connections open; what lies
+                # unread would make TCP reset the connection, and the response be lost.
+                with contextlib.suppress(OSError):
+                    self._transport.receive(self._state)
                 self._send_response(opening.unavailable(), REJECTED, linger=False)
                 return None
         except InvalidHandshake as exc:
