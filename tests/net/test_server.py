@@ -345,10 +345,11 @@ def test_shutdown_from_a_signal_handler(kind: str) -> None:
     try:
         assert process.stdout is not None
         port = int(process.stdout.readline())
-        with connect(f"ws://{HOST}:{port}/") as ws, RawClient((HOST, port), open=False) as late:
+        # Connections are accepted in order: once the second is served, the first is accepted.
+        with RawClient((HOST, port), open=False) as late, connect(f"ws://{HOST}:{port}/") as ws:
+            late.send_bytes(b"GET / HTTP/1.1\r\n")
             ws.send("hello")
             assert ws.recv() == "hello"
-            late.send_bytes(b"GET / HTTP/1.1\r\n")
             os.kill(process.pid, signal.SIGTERM)
             with pytest.raises(ConnectionClosedOK):
                 ws.recv(PATIENCE)
