@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket as stdlib_socket
 from collections.abc import Iterable
-from types import TracebackType
 from typing import Any, Self
 
 from gevent import socket
@@ -149,12 +148,7 @@ class RawPeer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.close()
 
 
@@ -294,10 +288,5 @@ class RawServer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.close()

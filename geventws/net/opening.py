@@ -8,6 +8,7 @@ from typing import Any
 
 import gevent
 
+from geventws.core.headers import Headers
 from geventws.core.http11 import Request, Response
 from geventws.core.states import State
 from geventws.net.connection import Connection
@@ -98,23 +99,23 @@ class OpeningConnection(Connection):
 
     def _note_request(self, prefix: str, request: Request) -> None:
         """Write a request to the journal."""
-        journal = self._protocol.journal
-        if journal.debug:
-            line = f"{request.method} {request.path} {request.protocol}"
-            journal.debug_line("%s %s", prefix, line)
-            for name, value in request.headers.raw_items():
-                journal.debug_line("%s %s: %s", prefix, name, value)
+        first_line = f"{request.method} {request.path} {request.protocol}"
+        self._note_head(prefix, first_line, request.headers)
 
     def _note_response(self, prefix: str, response: Response) -> None:
         """Write a response to the journal."""
+        first_line = f"HTTP/1.1 {response.status_code} {response.reason_phrase}"
+        self._note_head(prefix, first_line, response.headers)
+        if response.body:
+            size = len(response.body)
+            self._protocol.journal.debug_line("%s [body] (%d bytes)", prefix, size)
+
+    def _note_head(self, prefix: str, first_line: str, headers: Headers) -> None:
         journal = self._protocol.journal
         if journal.debug:
-            status = f"{response.status_code} {response.reason_phrase}"
-            journal.debug_line("%s HTTP/1.1 %s", prefix, status)
-            for name, value in response.headers.raw_items():
+            journal.debug_line("%s %s", prefix, first_line)
+            for name, value in headers.raw_items():
                 journal.debug_line("%s %s: %s", prefix, name, value)
-            if response.body:
-                journal.debug_line("%s [body] (%d bytes)", prefix, len(response.body))
 
     def _close_opening(self, linger: bool) -> None:
         """Close TCP without a WebSocket having been opened.

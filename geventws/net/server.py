@@ -10,7 +10,6 @@ import socket
 import ssl as ssl_module
 import weakref
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, Self
 
 import gevent
@@ -207,12 +206,7 @@ class Server:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.shutdown()
 
     # What is known of the server.
