@@ -63,7 +63,13 @@ class Heartbeat(Link):
     def on_deadline(self) -> None:
         """React to the deadline; called in the keepalive greenlet."""
         if self._close_due:
-            super().on_deadline()
+            # The peer's answer, and the end of the stream behind it, may lie unread.
+            for _ in range(2):
+                if self._protocol.state is not State.CLOSED:
+                    self._read()
+            if self._protocol.state is not State.CLOSED:
+                super().on_deadline()
+            self._emit_elsewhere()
             return
         self._deadline = None
         if self._keepalive_ping is None or self._ping_timeout is None:

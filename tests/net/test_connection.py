@@ -13,6 +13,7 @@ from typing import Any
 import gevent
 import pytest
 from gevent.event import Event
+from gevent.monkey import get_original
 
 from geventws import (
     ClientConnection,
@@ -47,6 +48,9 @@ from tests.net.support import (
 
 TEXT, CONT, CLOSE = Opcode.TEXT, Opcode.CONT, Opcode.CLOSE
 NORMAL = (1000).to_bytes(2, "big")
+
+# The real one, which blocks the hub, under monkey patching too.
+block = get_original("time", "sleep")
 
 Ends = tuple[ClientConnection, RawPeer]
 
@@ -137,6 +141,22 @@ def test_peer_that_never_answers() -> None:
         assert isinstance(info.value.__cause__, TimeoutError)
         assert str(info.value.__cause__) == "timed out while closing connection"
         peer.recv_close()
+
+
+def test_answer_that_lies_unread_counts() -> None:
+    # The hub is blocked for longer than the closing handshake may take.
+    for blocked in (0.1, 1.2):
+        with raw_server(close_timeout=0.05) as (ws, peer):
+            closing = gevent.spawn(ws.close)
+            peer.recv_close()
+            peer.send_frame(CLOSE, NORMAL)
+            peer.close()
+            block(blocked)
+            closing.get(timeout=PATIENCE)
+            assert ws.close_code == 1000
+            with pytest.raises(ConnectionClosedOK) as info:
+                ws.recv()
+            assert info.value.__cause__ is None
 
 
 def test_close_timeout_bounds_all_of_it() -> None:
