@@ -136,7 +136,8 @@ class Endpoint(Heartbeat):
         decoder = protocol.decoder
         try:
             while self._deferred is None:
-                if inbox.size >= inbox.high and protocol.state is State.OPEN:
+                full = inbox.size >= inbox.high
+                if full and protocol.state is State.OPEN:
                     if not decoder.empty:
                         self._stall()
                     break
@@ -146,7 +147,7 @@ class Endpoint(Heartbeat):
                 if type(event) is not Frame:
                     # While closing, who does not read cannot keep the closing handshake
                     # from being read.
-                    if inbox.size < inbox.high:
+                    if not full:
                         inbox.put(event)  # type: ignore[arg-type]
                     else:
                         # Nothing behind a gap either: it might be half a message.

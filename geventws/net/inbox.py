@@ -62,7 +62,12 @@ class Inbox:
 
     def get(self) -> str | bytes:
         """Take the next message; `size` must not be 0."""
-        item = self._pop()
+        if len(self._arrived) == 1 and not self._next:
+            # The usual case, without another call.
+            self.size -= 1
+            item = self._arrived.pop()
+        else:
+            item = self._pop()
         if type(item) is not Fragment:
             return item  # type: ignore[return-value]
         parts = [item.data]

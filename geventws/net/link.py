@@ -36,6 +36,7 @@ class Link(Stream):
         "_close_timeout",
         "_closed",
         "_deadline",
+        "_debug",
         "_emitting",
         "_ended",
         "_logger",
@@ -55,6 +56,8 @@ class Link(Stream):
         super().__init__(transport, state, write_limit)
         self._protocol = protocol
         self._logger = logger
+        # Whether the journal keeps lines of level DEBUG.
+        self._debug = protocol.journal.debug
         # Whether a greenlet is emitting lines of the journal.
         self._emitting = False
         self._close_timeout = close_timeout
@@ -164,7 +167,7 @@ class Link(Stream):
         """Forget the connection, after a fork: it belongs to the parent process."""
         if self._protocol.state is not State.CLOSED:
             self._deadline = None
-            self._protocol.journal.debug = False
+            self._debug = self._protocol.journal.debug = False
             self._close_transport(abandon=True)
             self._protocol.end()
             self._ended = True

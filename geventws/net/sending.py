@@ -67,8 +67,6 @@ class Sender(Receiver):
             TypeError: the message, or a fragment, is of another type. Iterables must be
                 uniform; if a later fragment is not, the connection is failed with 1011.
         """
-        if self._fragmenting is not None and self._fragmenting is getcurrent():
-            raise ConcurrencyError("cannot call send from the iterable that is being sent")
         if isinstance(message, str):
             data, is_text = message.encode(), text is not False
         elif isinstance(message, bytes):
@@ -82,27 +80,26 @@ class Sender(Receiver):
         opcode = TEXT if is_text else BINARY
         self._hand_over(self._protocol.encoder.encode_data(opcode, data, True, compress))
 
-    def _prepare_to_send(self, control: bool = False) -> None:
+    def _prepare_to_send(self, between: bool = False) -> None:
         """Wait until a frame may be handed over; see `send` for what it raises.
 
         Args:
-            control: whether it is a control frame. 5.4: they "MAY be injected in the middle
-                of a fragmented message".
+            between: whether it may come between the fragments of a message: as the next of
+                them, or as a control frame. 5.4: they "MAY be injected in the middle of a
+                fragmented message".
         """
         state = self._state
         if get_ident() != state.thread:
             self._require_thread()
-        if self._protocol.journal.lines:
+        if self._debug:
             # Before, not after: an exception out of a log handler must mean "not sent".
             self._emit()
         while True:
             if self._protocol.state is not OPEN or self._broken:
                 self._refuse_to_send()
-            elif (
-                self._fragmenting is not None
-                and self._fragmenting is not getcurrent()
-                and not control
-            ):
+            elif self._fragmenting is not None and not between:
+                if self._fragmenting is getcurrent():
+                    raise ConcurrencyError("cannot call send from the iterable that is being sent")
                 self._wait_for_turn()
             elif self._queued + self._transport.unsent > self._high:
                 if self._writing:
@@ -138,14 +135,15 @@ class Sender(Receiver):
 
     def _hand_over(self, frame: bytes) -> None:
         """Give a whole frame away: to the kernel or to the queue."""
-        self._state.spent += len(frame)
+        if len(frame) > TURN_COST:
+            self._state.spent += len(frame)
         if self._inbox.size or self._stalled or self._batches:
             self._write_joined(frame)
         else:
             self._write(frame)
         if self._broken:
             raise self._closed_exception()
-        if self._protocol.journal.lines:
+        if self._debug:
             self._emit_elsewhere()
 
     def _send_fragments(
@@ -172,12 +170,12 @@ class Sender(Receiver):
                 else:
                     if not isinstance(fragment, kind):
                         raise TypeError("iterable must contain uniform types")
-                    self._prepare_to_send()
+                    self._prepare_to_send(between=True)
                     opcode = Opcode.CONT
                 data = _to_bytes(fragment)
                 self._hand_over(self._protocol.encoder.encode_data(opcode, data, False, compress))
             if opcode is not None:
-                self._prepare_to_send()
+                self._prepare_to_send(between=True)
                 self._hand_over(self._protocol.encoder.encode_data(Opcode.CONT, b"", True, None))
         except BaseException:
             # A message without an end cannot be taken back, nor another one begin.
@@ -225,7 +223,7 @@ class Sender(Receiver):
             ConcurrencyError: a ping with the same data waits for its pong.
             ProtocolError: there are more than 125 bytes.
         """
-        self._prepare_to_send(control=True)
+        self._prepare_to_send(between=True)
         if self._pings is None:
             self._pings = PingBook()
         payload = self._pings.new_payload() if data is None else _to_bytes(data)
@@ -250,7 +248,7 @@ class Sender(Receiver):
             ConnectionClosed: the connection is closed or closing.
             ProtocolError: there are more than 125 bytes.
         """
-        self._prepare_to_send(control=True)
+        self._prepare_to_send(between=True)
         self._protocol.send_pong(_to_bytes(data))
         self._settle()
         self._emit()
