@@ -61,6 +61,8 @@ class Receiver(Endpoint):
                 arrived before is read.
             TimeoutError: nothing arrived in time.
             ConcurrencyError: another greenlet is receiving.
+            UnicodeDecodeError: ``decode`` is True, and a binary message is not UTF-8; the
+                exception's ``object`` is the message.
         """
         if get_ident() != self._state.thread:
             self._require_thread()

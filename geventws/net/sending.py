@@ -192,7 +192,8 @@ class Sender(Receiver):
         """Join what is sent inside a ``with`` block into as few writes as possible.
 
         Blocks nest. What is joined leaves at the end of the outermost block, however it ends,
-        and whenever ``write_limit`` bytes are there.
+        and whenever ``write_limit`` bytes are there. Do not wait for an answer inside the
+        block: what asks for it has not left.
         """
         self._batches += 1
         try:
