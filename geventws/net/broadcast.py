@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterable
 from geventws.core.frames import CloseCode, Opcode
 from geventws.core.states import State
 from geventws.net.connection import Connection
-from geventws.net.sending import Data
+from geventws.net.sending import Data, to_bytes
 
 __all__ = ["broadcast"]
 
@@ -42,12 +42,10 @@ def broadcast(
         ConcurrencyError: a connection belongs to another thread.
         ExceptionGroup: some failed, and ``raise_exceptions`` is set.
     """
-    if isinstance(message, str):
-        data, is_text = message.encode(), text is not False
-    elif isinstance(message, (bytes, bytearray, memoryview)):
-        data, is_text = bytes(message), bool(text)
-    else:
+    if not isinstance(message, Data):
         raise TypeError("data must be str or bytes")
+    data = to_bytes(message)
+    is_text = isinstance(message, str) if text is None else text
     opcode = Opcode.TEXT if is_text else Opcode.BINARY
     frames: dict[Hashable, bytes] = {}
     failures: list[Exception] = []

@@ -273,7 +273,6 @@ def _make_connection(
             Side.CLIENT,
             get_hub_state(),
             logger,
-            logger.isEnabledFor(logging.DEBUG),
         )
     except BaseException:
         sock.close()

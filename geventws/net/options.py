@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -74,11 +75,13 @@ class ConnectionOptions:
         side: Side,
         state: HubState,
         logger: LoggerLike,
-        debug: bool,
     ) -> Any:
         """Make a connection with these options."""
         protocol = Protocol(
-            side, max_size=self.max_size, max_fragments=self.max_fragments, debug=debug
+            side,
+            max_size=self.max_size,
+            max_fragments=self.max_fragments,
+            debug=logger.isEnabledFor(logging.DEBUG),
         )
         high, low = _water("write_limit", self.write_limit)
         assert high is not None

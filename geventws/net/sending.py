@@ -16,7 +16,7 @@ from geventws.net.hubs import get_ident
 from geventws.net.pings import Ping, PingBook
 from geventws.net.receiving import Receiver
 
-__all__ = ["BytesLike", "Data", "Sender"]
+__all__ = ["BytesLike", "Data", "Sender", "to_bytes"]
 
 BytesLike = bytes | bytearray | memoryview
 Data = str | BytesLike
@@ -172,7 +172,7 @@ class Sender(Receiver):
                         raise TypeError("iterable must contain uniform types")
                     self._prepare_to_send(between=True)
                     opcode = Opcode.CONT
-                data = _to_bytes(fragment)
+                data = to_bytes(fragment)
                 self._hand_over(self._protocol.encoder.encode_data(opcode, data, False, compress))
             if opcode is not None:
                 self._prepare_to_send(between=True)
@@ -227,7 +227,7 @@ class Sender(Receiver):
         self._prepare_to_send(between=True)
         if self._pings is None:
             self._pings = PingBook()
-        payload = self._pings.new_payload() if data is None else _to_bytes(data)
+        payload = self._pings.new_payload() if data is None else to_bytes(data)
         ping = Ping(ack_on_close)
         self._pings.add(payload, ping)
         try:
@@ -250,10 +250,11 @@ class Sender(Receiver):
             ProtocolError: there are more than 125 bytes.
         """
         self._prepare_to_send(between=True)
-        self._protocol.send_pong(_to_bytes(data))
+        self._protocol.send_pong(to_bytes(data))
         self._settle()
         self._emit()
 
 
-def _to_bytes(data: Data) -> bytes:
+def to_bytes(data: Data) -> bytes:
+    """Return the payload of a message: UTF-8 for text, a copy of what may change."""
     return data.encode() if isinstance(data, str) else bytes(data)

@@ -273,9 +273,8 @@ class Server:
             else TLSTransport(sock, self._ssl, server_side=True)
         )
         assert self._state is not None
-        debug = self.logger.isEnabledFor(logging.DEBUG)
         ws: ServerConnection = self._options.make(
-            self._create_connection, transport, Side.SERVER, self._state, self.logger, debug
+            self._create_connection, transport, Side.SERVER, self._state, self.logger
         )
         ws.server = self
         ws._remote_address = address

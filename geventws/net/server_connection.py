@@ -185,12 +185,12 @@ class ServerConnection(OpeningConnection):
         self._emit()
 
     def _run(self, handler: Handler) -> None:
-        """Run the handler, then close the connection as its end demands."""
+        """Run the handler, then close the connection as its end demands.
+
+        A kill and Ctrl-C pass on: whoever runs this greenlet lets the hub do the closing.
+        """
         try:
             handler(self)
-        except gevent.GreenletExit:
-            # Killed: the greenlet ends at once, and the hub does the closing handshake.
-            self._begin_close(CloseCode.GOING_AWAY)
         except CRASHES as exc:
             if isinstance(exc, ConnectionClosed) and self.state is not State.OPEN:
                 # The connection's own end comes first in the log.
@@ -199,9 +199,6 @@ class ServerConnection(OpeningConnection):
             else:
                 self._log_crash(exc)
                 self.close(CloseCode.INTERNAL_ERROR)
-        except BaseException:
-            self._begin_close(CloseCode.INTERNAL_ERROR)
-            raise
         else:
             self.close()
 

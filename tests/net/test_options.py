@@ -25,7 +25,6 @@ def make(**options: Any) -> ClientConnection:
         Side.CLIENT,
         get_hub_state(),
         logging.getLogger("geventws.client"),
-        False,
     )
     ws._lost()
     return ws
