@@ -11,8 +11,17 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python;
 HOST ?= 127.0.0.1
 PORT ?= 8000
 
-# Which build the tests must find: without an extension module there is only this one.
-export GEVENTWS_EXPECT = pure
+# Which build the tests must find: compiled modules where there is a C compiler that finds
+# Python's headers, plain Python where not. PURE runs plain Python in any case.
+COMPILER = $(shell $(PYTHON) -c 'import sysconfig as s; print(s.get_config_var("CC") or "cc", \
+	"-I" + s.get_path("include"))')
+export GEVENTWS_EXPECT := $(shell printf '\043include <Python.h>\n' | \
+	$(COMPILER) -fsyntax-only -x c - 2>/dev/null && echo compiled || echo pure)
+PURE = GEVENTWS_PURE_PYTHON=1 GEVENTWS_EXPECT=pure
+
+# What the compiled modules are made of.
+COMPILED = $(shell find geventws -name '*.p[xy][dx]') \
+	$(patsubst %.pxd,%.py,$(shell find geventws -name '*.pxd'))
 
 RUFF = .venv/bin/ruff
 RUFF_CHECK = --line-length 100 --target-version py311 --select E,F,W,I,B,UP
@@ -27,14 +36,16 @@ demo: .venv-demo/installed
 
 test: lint types matrix
 
-# Each line is another way in which the same tests must pass.
-matrix: coverage
+# Each line is another way in which the same tests must pass; the first is plain Python, the
+# others run what was compiled.
+matrix: coverage .venv/compiled
+	$(PYTEST)
 	GEVENTWS_TEST_PATCH=1 $(PYTEST)
 	GEVENTWS_TEST_DEBUG=1 $(PYTEST)
 	GEVENT_LOOP=libuv $(PYTEST) tests/net
 
 coverage: .venv/installed
-	.venv/bin/coverage run -m pytest
+	$(PURE) .venv/bin/coverage run -m pytest
 	.venv/bin/coverage report
 
 lint: .venv/installed
@@ -47,7 +58,7 @@ types: .venv/installed
 docs: .venv/docs
 	.venv/bin/sphinx-build -W -b html docs docs/_build
 
-bench: .venv-bench/installed
+bench: .venv-bench/compiled
 	@.venv-bench/bin/python -m tests.bench $(BENCH)
 
 clean:
@@ -66,7 +77,13 @@ define environment
 	"cannot make a virtual environment with pip: install its venv module (on Debian and Ubuntu:" \
 	"apt-get install python3-venv)"; rm -rf $(1); exit 1; } >&2
 	$(1)/bin/python -m pip install --quiet $(2)
-	@touch $(1)/installed
+	@touch $(1)/installed $(1)/compiled
+endef
+
+# $(call compile,folder): compiles again what has changed.
+define compile
+	$(1)/bin/python -m pip install --quiet --no-deps --editable .
+	@touch $(1)/compiled
 endef
 
 .venv-demo/installed: setup.cfg setup.py pyproject.toml $(shell find geventws -name '*.py') | python
@@ -75,8 +92,14 @@ endef
 .venv/installed: setup.cfg setup.py pyproject.toml | python
 	$(call environment,.venv,--editable .[test])
 
+.venv/compiled: $(COMPILED) | .venv/installed
+	$(call compile,.venv)
+
 .venv-bench/installed: setup.cfg setup.py pyproject.toml | python
 	$(call environment,.venv-bench,--editable .[bench])
+
+.venv-bench/compiled: $(COMPILED) | .venv-bench/installed
+	$(call compile,.venv-bench)
 
 .venv/docs: .venv/installed
 	.venv/bin/python -m pip install --quiet --editable .[docs]

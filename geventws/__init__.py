@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from geventws import build as _build  # noqa: F401
 from geventws.core import exceptions as _exceptions
 from geventws.core.exceptions import *  # noqa: F403
 from geventws.core.frames import Close, CloseCode, Frame, Opcode

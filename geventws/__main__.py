@@ -1,10 +1,11 @@
-"""``python -m geventws --version`` prints the version."""
+"""``python -m geventws --version`` prints the version and which build runs."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 
+from geventws.build import build_name
 from geventws.version import version
 
 
@@ -13,7 +14,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m geventws", description="WebSockets for gevent."
     )
-    parser.add_argument("--version", action="version", version=f"geventws {version}")
+    shown = f"geventws {version} ({build_name()})"
+    parser.add_argument("--version", action="version", version=shown)
     parser.parse_args(arguments)
     parser.print_help()
 

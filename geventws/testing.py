@@ -113,12 +113,12 @@ class RawPeer:
 
     def recv_frame(self) -> Frame | None:
         """Receive the next frame; None at the end of the stream."""
-        while (item := self._decoder.decode()) is None:
+        while (payload := self._decoder.decode()) is None:
             data = self.sock.recv(65536)
             if not data:
                 return None
             self._decoder.feed(data)
-        return Frame.from_head(*item)
+        return Frame.from_head(self._decoder.head, payload)
 
     def recv_close(self) -> Frame | None:
         """Receive frames up to a close frame, and return that; None at the end of the stream."""

@@ -6,7 +6,7 @@ import importlib.metadata
 import logging
 import os
 import pathlib
-import pkgutil
+import re
 import subprocess
 import sys
 
@@ -15,8 +15,8 @@ import gevent.monkey
 import pytest
 
 import geventws
-import geventws.core
 from geventws.__main__ import main
+from geventws.build import build_name
 from geventws.version import version
 
 
@@ -26,7 +26,8 @@ def test_version_is_in_one_place() -> None:
 
 
 @pytest.mark.parametrize(
-    ("argument", "expected"), [("--version", f"geventws {version}\n"), ("--help", "usage: ")]
+    ("argument", "expected"),
+    [("--version", f"geventws {version} ({build_name()})\n"), ("--help", "usage: ")],
 )
 def test_command_line(argument: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as raised:
@@ -38,7 +39,7 @@ def test_command_line(argument: str, expected: str, capsys: pytest.CaptureFixtur
 def test_package_can_be_run() -> None:
     command = [sys.executable, "-m", "geventws", "--version"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-    assert result.stdout == f"geventws {version}\n"
+    assert result.stdout == f"geventws {version} ({build_name()})\n"
 
 
 def test_only_gevent_and_greenlet_are_needed_at_run_time() -> None:
@@ -51,13 +52,43 @@ def test_types_are_shipped() -> None:
     assert pathlib.Path(geventws.__file__).with_name("py.typed").is_file()
 
 
-def test_core_runs_the_build_that_the_run_asked_for() -> None:
+def modules_with_types() -> list[str]:
+    """The names of the modules that are compiled where that is possible."""
+    folder = pathlib.Path(geventws.__file__).parent
+    paths = [path.relative_to(folder.parent) for path in folder.rglob("*.p[xy][dx]")]
+    return sorted({".".join(path.with_suffix("").parts) for path in paths})
+
+
+def test_the_build_that_the_run_asked_for_runs() -> None:
     """The Makefile says in GEVENTWS_EXPECT which build it made: "compiled" or "pure"."""
-    expected = os.environ.get("GEVENTWS_EXPECT", "pure")
-    modules = pkgutil.iter_modules(geventws.core.__path__, "geventws.core.")
-    files = [importlib.import_module(module.name).__file__ or "" for module in modules]
-    compiled = [file for file in files if not file.endswith(".py")]
-    assert ("compiled" if compiled else "pure") == expected, compiled
+    here = "compiled" if build_name() == "compiled" else "pure"
+    expected = os.environ.get("GEVENTWS_EXPECT", here)
+    files = {name: str(importlib.import_module(name).__file__) for name in modules_with_types()}
+    assert len(files) > 10
+    wrong = [name for name in files if files[name].endswith(".py") is (expected == "compiled")]
+    assert not wrong, f"not {expected}: {wrong}"
+    assert here == expected
+
+
+def test_setup_compiles_what_has_types() -> None:
+    root = pathlib.Path(__file__).parents[1]
+    script = (root / "setup.py").read_text()
+    paths = re.findall(r'^    "(\w+/\w+)\.pyx?",$', script, re.MULTILINE)
+    assert sorted("geventws." + path.replace("/", ".") for path in paths) == modules_with_types()
+
+
+def test_plain_python_can_be_forced() -> None:
+    program = (
+        "import sys, geventws, geventws.testing;"
+        "files = [m.__file__ for name, m in sys.modules.items() if name.startswith('geventws')];"
+        "print({file.rpartition('.')[2] for file in files})"
+    )
+    environment = {**os.environ, "GEVENTWS_PURE_PYTHON": "1"}
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(
+        command, capture_output=True, text=True, timeout=20, check=True, env=environment
+    )
+    assert result.stdout == "{'py'}\n"
 
 
 def test_importing_geventws_patches_nothing() -> None:

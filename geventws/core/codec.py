@@ -5,24 +5,27 @@ from __future__ import annotations
 import os
 
 from geventws.core.exceptions import PayloadTooBig, ProtocolError
-from geventws.core.masking import apply_mask
+from geventws.core.frames import FIN
+from geventws.core.masking import apply_mask, copy, unmask
 
 __all__ = ["FrameDecoder", "encode_frame"]
 
-FIN = 0x80
+# A frame's first byte...
 RSV_BITS = 0x70
 CONTROL_BIT = 0x08
-OPCODE_BITS = 0x0F
+# ...of whose opcode, 0-2 and 8-A are defined, so that three bits are at most 2. 11.8: "All
+# other opcodes are reserved".
+KIND_BITS = 0x07
+# ...and its second.
 MASK_BIT = 0x80
 LENGTH_BITS = 0x7F
-
-# 11.8: opcodes that are defined; "All other opcodes are reserved".
-OPCODES = frozenset({0x0, 0x1, 0x2, 0x8, 0x9, 0xA})
 
 # Pieces of an unfinished frame are joined up to this many bytes, so that a peer that sends
 # byte by byte cannot make each byte cost an object.
 SMALL_PIECE = 4096
 
+# Stands for no limit, in bytes: a number where None would cost a test for each frame.
+UNLIMITED = 1 << 62
 
 # Headers of short unmasked messages, made once: 40 ns less for each message.
 SHORT_HEADERS = {head: [bytes((head, length)) for length in range(126)] for head in (0x81, 0x82)}
@@ -49,12 +52,12 @@ def encode_frame(head: int, payload: bytes, mask: bool) -> bytes:
         header = bytes((head, mask_bit | 127)) + length.to_bytes(8, "big")
     if mask:
         key = os.urandom(4)
-        return b"".join((header, key, apply_mask(payload, key)))
+        return b"".join((header, key, apply_mask(payload, key, 0, length)))
     return header + payload
 
 
 class FrameDecoder:
-    """Decode frames, one at each call of `decode`, from bytes given to `feed`.
+    """Decode frames, one at each call of `decode`, from bytes given to `feed` or `lend`.
 
     It is pulled, not pushed: whoever reads stops pulling when it has no room, and what
     stands before an offending frame is out before the offence is raised.
@@ -67,6 +70,7 @@ class FrameDecoder:
 
     __slots__ = (
         "_data",
+        "_end",
         "_key",
         "_mask_bit",
         "_missing",
@@ -86,8 +90,8 @@ class FrameDecoder:
         self, masked: bool, max_size: int | None = None, max_fragment_size: int | None = None
     ) -> None:
         # Limits in bytes; checked against a frame's header, before its payload is kept.
-        self.max_size = max_size
-        self.max_fragment_size = max_fragment_size
+        self.max_size = _limit(max_size)
+        self.max_fragment_size = _limit(max_fragment_size)
         # Bytes of the fragmented message under way; the assembler of messages keeps it.
         self.message_size = 0
         # The reserved bits that negotiated extensions use.
@@ -99,9 +103,10 @@ class FrameDecoder:
         self.discarding = False
         # Whether all bytes are decoded; saves a fruitless `decode` for each message.
         self.empty = True
-        # Bytes not decoded yet begin at _pos.
-        self._data = b""
+        # Bytes not decoded yet: _data[_pos:_end].
+        self._data = NOTHING
         self._pos = 0
+        self._end = 0
         # The unfinished frame: first byte, masking key rotated to the next byte, bytes that
         # are missing (0: no frame under way), payload so far.
         self.head = 0
@@ -111,17 +116,34 @@ class FrameDecoder:
 
     def feed(self, data: bytes) -> None:
         """Add bytes from the network."""
+        self.lend(bytearray(data), len(data))
+
+    def lend(self, buffer: bytearray, size: int) -> None:
+        """Add bytes from the network that lie in a buffer; call `keep` before it is reused.
+
+        Most reads are decoded at once, and need not be copied out of the buffer before.
+
+        Args:
+            buffer: begins with what arrived.
+            size: how many bytes that is.
+        """
         if self.discarding:
             return
-        if not self.empty:
-            data = self._data[self._pos :] + data
-        self._data = data
-        self._pos = 0
-        self.empty = not data
+        if self.empty:
+            self._data, self._pos, self._end = buffer, 0, size
+        else:
+            self._data = self._data[self._pos : self._end] + buffer[:size]
+            self._pos, self._end = 0, len(self._data)
+        self.empty = not self._end
+
+    def keep(self) -> None:
+        """Copy what is not decoded out of a buffer that was lent."""
+        self._data = self._data[self._pos : self._end]
+        self._pos, self._end = 0, len(self._data)
 
     def _forget(self) -> None:
         """Let go of bytes that are decoded: an idle connection must not keep its last read."""
-        self._data, self._pos = b"", 0
+        self._data, self._pos, self._end = NOTHING, 0, 0
         self.empty = True
 
     def discard(self) -> None:
@@ -145,7 +167,7 @@ class FrameDecoder:
         if self._missing:
             have = sum(map(len, self._pieces or ()))
             return have, have + self._missing
-        have = len(self._data) - self._pos
+        have = self._end - self._pos
         if have < 2:
             return have, 2
         have -= 2
@@ -159,12 +181,13 @@ class FrameDecoder:
         have, expected = self.progress
         return EOFError(f"stream ends after {have} bytes, expected {expected} bytes")
 
-    def decode(self) -> tuple[int, bytes] | None:
+    def decode(self) -> bytes | None:
         """Decode the next frame.
 
         Returns:
-            Its first byte and its unmasked payload, or None when more bytes are needed;
-            then `partial` holds what could be unmasked of a data frame's payload already.
+            Its unmasked payload, while `head` holds its first byte; or None when more bytes
+            are needed; then `partial` holds what could be unmasked of a data frame's payload
+            already.
 
         Raises:
             ProtocolError: the frame breaks section 5.
@@ -172,12 +195,11 @@ class FrameDecoder:
         """
         if self._missing:
             return self._decode_rest()
-        data, pos = self._data, self._pos
-        size = len(data)
-        if size - pos < 2:
+        data, pos, end = self._data, self._pos, self._end
+        if end - pos < 2:
             return None
         head, length = data[pos], data[pos + 1]
-        if head & RSV_BITS or head & OPCODE_BITS not in OPCODES:
+        if head & RSV_BITS or head & KIND_BITS > 2:
             self._check_head(head)
         # 5.1: "The server MUST close the connection upon receiving a frame that is not
         # masked." "A client MUST close a connection if it detects a masked frame."
@@ -187,54 +209,61 @@ class FrameDecoder:
         pos += 2
         if head & CONTROL_BIT:
             self._check_control(head, length)
-        elif length > 125:
-            width = 2 if length == 126 else 8
-            if size < pos + width:
-                return None
-            length = int.from_bytes(data[pos : pos + width], "big")
-            pos += width
-            self._check_length(length)
-        elif self.max_fragment_size is not None or (
-            self.max_size is not None and length + self.message_size > self.max_size
-        ):
-            self._check_length(length)
-        if self._mask_bit:
-            key = data[pos : pos + 4]
-            if len(key) < 4:
-                return None
-            pos += 4
         else:
-            key = b""
-        end = pos + length
-        if end > size:
-            self._begin_payload(head, key, pos, length)
+            if length > 125:
+                width = 2 if length == 126 else 8
+                if end - pos < width:
+                    return None
+                length = self._decode_length(pos, width)
+                pos += width
+            if length > self.max_fragment_size or length > self.max_size - self.message_size:
+                self._refuse_length(length)
+        start = pos + 4 if self._mask_bit else pos
+        if length > end - start:
+            if end < start:
+                return None
+            self._begin_payload(head, pos, start, length)
             return self._decode_rest()
-        payload = data[pos:end]
-        if end == size:
-            self._data, self._pos, self.empty = b"", 0, True  # `_forget`, 50 ns cheaper
+        self.head = head
+        stop = start + length
+        if stop == end:
+            self._data, self._pos, self._end, self.empty = NOTHING, 0, 0, True  # `_forget`
         else:
-            self._pos = end
-        return head, apply_mask(payload, key) if key else payload
+            self._pos = stop
+        return unmask(data, pos, stop) if self._mask_bit else copy(data, pos, stop)
 
-    def _begin_payload(self, head: int, key: bytes, pos: int, length: int) -> None:
+    def _decode_length(self, pos: int, width: int) -> int:
+        """Decode a length of 2 or 8 bytes."""
+        data = self._data
+        if width == 2:
+            return data[pos] << 8 | data[pos + 1]
+        # 5.2: "the most significant bit MUST be 0"
+        if data[pos] & 0x80:
+            raise ProtocolError("most significant bit of payload length must be 0")
+        return int.from_bytes(data[pos : pos + width], "big")
+
+    def _begin_payload(self, head: int, pos: int, start: int, length: int) -> None:
         """Remember the header of a frame whose payload is not all there."""
-        self.head, self._key, self._pos = head, key, pos
+        self.head, self._key, self._pos = head, bytes(self._data[pos:start]), start
         self._missing = length
         self._pieces = []
 
-    def _decode_rest(self) -> tuple[int, bytes] | None:
-        """Take more of an unfinished frame's payload; return the frame if that finishes it."""
-        data, pieces = self._data, self._pieces
+    def _decode_rest(self) -> bytes | None:
+        """Take more of an unfinished frame's payload; return it whole if that finishes it."""
+        data, start, pieces = self._data, self._pos, self._pieces
         assert pieces is not None
-        piece = data[self._pos : self._pos + self._missing]
-        self._pos += len(piece)
-        self._missing -= len(piece)
-        if self._pos == len(data):
-            self._forget()
+        stop = start + min(self._missing, self._end - start)
+        self._pos = stop
+        self._missing -= stop - start
         if self._key:
-            piece = apply_mask(piece, self._key)
-            turn = len(piece) % 4
+            # Straight out of the buffer: a large payload is copied as few times as possible.
+            piece = apply_mask(data, self._key, start, stop)
+            turn = (stop - start) % 4
             self._key = self._key[turn:] + self._key[:turn]
+        else:
+            piece = copy(data, start, stop)
+        if stop == self._end:
+            self._forget()
         if pieces and len(pieces[-1]) < SMALL_PIECE:
             pieces[-1] += piece
         else:
@@ -243,7 +272,7 @@ class FrameDecoder:
             self.partial = b"" if self.head & CONTROL_BIT else piece
             return None
         self._pieces = None
-        return self.head, b"".join(pieces)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _check_head(self, head: int) -> None:
         # 5.2: RSV bits "MUST be 0 unless an extension is negotiated that defines meanings
@@ -252,7 +281,7 @@ class FrameDecoder:
             raise ProtocolError("reserved bits must be 0")
         # 5.2: "If an unknown opcode is received, the receiving endpoint MUST _Fail the
         # WebSocket Connection_."
-        if head & OPCODE_BITS not in OPCODES:
+        if head & KIND_BITS > 2:
             raise ProtocolError("invalid opcode")
 
     def _check_control(self, head: int, length: int) -> None:
@@ -263,11 +292,16 @@ class FrameDecoder:
         if not head & FIN:
             raise ProtocolError("fragmented control frame")
 
-    def _check_length(self, length: int) -> None:
-        # 5.2: "the most significant bit MUST be 0"
-        if length >> 63:
-            raise ProtocolError("most significant bit of payload length must be 0")
-        if self.max_size is not None and length + self.message_size > self.max_size:
+    def _refuse_length(self, length: int) -> None:
+        if length > self.max_size - self.message_size:
             raise PayloadTooBig(length, self.max_size, self.message_size)
-        if self.max_fragment_size is not None and length > self.max_fragment_size:
-            raise PayloadTooBig(length, self.max_fragment_size)
+        raise PayloadTooBig(length, self.max_fragment_size)
+
+
+# Bytes of a decoder that has none.
+NOTHING = bytearray()
+
+
+def _limit(size: int | None) -> int:
+    """Return a limit as a number."""
+    return UNLIMITED if size is None else min(size, UNLIMITED)

@@ -65,6 +65,10 @@ EXTERNAL_CLOSE_CODES = frozenset(int(code) for code in CloseCode) - {
 
 OK_CLOSE_CODES = frozenset({1000, 1001, 1005})
 
+# Parts of a frame's first byte.
+FIN = 0x80
+OPCODE_BITS = 0x0F
+
 # 5.5: "All control frames MUST have a payload length of 125 bytes or less".
 MAX_CONTROL_PAYLOAD = 125
 

@@ -6,9 +6,9 @@ import codecs
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from geventws.core.codec import FIN, OPCODE_BITS, FrameDecoder, encode_frame
+from geventws.core.codec import UNLIMITED, FrameDecoder, encode_frame
 from geventws.core.exceptions import PayloadTooBig, ProtocolError, TooManyFragments
-from geventws.core.frames import MAX_CONTROL_PAYLOAD, Frame, Opcode
+from geventws.core.frames import FIN, MAX_CONTROL_PAYLOAD, OPCODE_BITS, Frame, Opcode
 from geventws.core.journal import Journal
 
 if TYPE_CHECKING:
@@ -24,7 +24,10 @@ _new_utf8_decoder = codecs.getincrementaldecoder("utf-8")
 
 
 # Looking up a member of an enum costs 50 ns.
-CONT = Opcode.CONT
+CONT, TEXT = Opcode.CONT, Opcode.TEXT
+
+# Limits from here on are none.
+NO_LIMIT = UNLIMITED // 2
 
 
 class Fragment(NamedTuple):
@@ -91,16 +94,12 @@ class MessageAssembler:
         for extension in reversed(self.extensions):
             # Limits hold for what comes out of the extension as well: a few bytes may become
             # gigabytes.
-            limits = [decoder.max_fragment_size]
-            if decoder.max_size is not None:
-                limits.append(decoder.max_size - decoder.message_size)
-            limit = min((size for size in limits if size is not None), default=None)
+            limit = min(decoder.max_fragment_size, decoder.max_size - decoder.message_size)
             try:
-                frame = extension.decode(frame, max_size=limit)
+                frame = extension.decode(frame, max_size=limit if limit < NO_LIMIT else None)
             except PayloadTooBig as exc:
                 if limit == decoder.max_fragment_size:
                     raise
-                assert decoder.max_size is not None
                 raise PayloadTooBig(None, decoder.max_size, decoder.message_size) from exc
         return frame
 

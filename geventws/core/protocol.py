@@ -181,19 +181,20 @@ class Protocol:
             ProtocolError, PayloadTooBig, TooManyFragments, UnicodeDecodeError: the
                 connection must be failed with it: see `fail_with`.
         """
-        item = self.decoder.decode()
-        if item is None:
-            partial, self.decoder.partial = self.decoder.partial, b""
-            if partial and not self._assembler.extensions:
-                self._assembler.receive_partial(self.decoder.head, partial)
+        decoder, assembler = self.decoder, self._assembler
+        data = decoder.decode()
+        if data is None:
+            if decoder.partial:
+                partial, decoder.partial = decoder.partial, b""
+                if not assembler.extensions:
+                    assembler.receive_partial(decoder.head, partial)
             return None
-        head, data = item
-        if self._fast and not self._assembler.busy:
-            if head == WHOLE_BINARY:
+        if self._fast and not assembler.busy:
+            if decoder.head == WHOLE_BINARY:
                 return data
-            if head == WHOLE_TEXT:
-                return data.decode()
-        return self._receive_frame(Frame.from_head(head, data))
+            if decoder.head == WHOLE_TEXT:
+                return data.decode("utf-8")
+        return self._receive_frame(Frame.from_head(decoder.head, data))
 
     def _receive_frame(self, frame: Frame) -> Event:
         frame = self._assembler.decode(frame)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _socket
 import logging
 import os
 import ssl as ssl_module
@@ -24,14 +23,9 @@ from geventws.net.hubs import get_hub_state
 from geventws.net.logs import LoggerLike
 from geventws.net.opening import OpeningConnection
 from geventws.net.options import ConnectionOptions, check_compression
-from geventws.net.transport import (
-    PlainTransport,
-    TLSTransport,
-    Transport,
-    borrow_socket,
-    own_socket,
-    set_nodelay,
-)
+from geventws.net.syscalls import OwnTransport
+from geventws.net.tls import TLSTransport
+from geventws.net.transport import Transport, borrow_socket, own_socket, set_nodelay
 
 __all__ = ["ClientConnection", "connect", "unix_connect"]
 
@@ -198,9 +192,8 @@ def connect(
     state = get_hub_state()
     try:
         with Stage(open_timeout) as stage:
-            bare = _open_socket(ws_uri, sock, **kwargs)
             ws = _make_connection(
-                bare,
+                _open_transport(ws_uri, sock, **kwargs),
                 _tls_settings(ws_uri, ssl, server_hostname),
                 options,
                 create_connection or ClientConnection,
@@ -218,19 +211,19 @@ def connect(
         raise
 
 
-def _open_socket(
+def _open_transport(
     uri: WebSocketURI,
     sock: Any = None,
     *,
     address: tuple[str, int] | str | bytes | None = None,
     **kwargs: Any,
-) -> _socket.socket:
-    """Return a connected socket: the one given, or one connected to an address."""
+) -> Transport:
+    """Return bytes over a socket: the one given, or one connected to an address."""
     if sock is not None:
         if address is not None or kwargs:
             names = ", ".join(["address"] * (address is not None) + list(kwargs))
             raise ValueError(f"{names} incompatible with sock, which is connected already")
-        return borrow_socket(sock)
+        return Transport(borrow_socket(sock))
     if isinstance(address, (str, bytes)):
         sock = socket.socket(socket.AF_UNIX)
         try:
@@ -242,7 +235,7 @@ def _open_socket(
         sock = socket.create_connection(address or (uri.host, uri.port), **kwargs)
     bare = own_socket(sock)
     set_nodelay(bare)
-    return bare
+    return OwnTransport(bare)
 
 
 def _tls_settings(
@@ -255,18 +248,17 @@ def _tls_settings(
 
 
 def _make_connection(
-    sock: _socket.socket,
+    transport: Transport,
     tls: tuple[ssl_module.SSLContext, str] | None,
     options: ConnectionOptions,
     create_connection: Callable[..., ClientConnection],
     logger: LoggerLike,
 ) -> ClientConnection:
     try:
-        remote_address = sock.getpeername()
-        transport: Transport = PlainTransport(sock)
+        remote_address = transport.sock.getpeername()
         if tls is not None:
             context, hostname = tls
-            transport = TLSTransport(sock, context, False, hostname)
+            transport = TLSTransport(transport.sock, context, False, hostname)
         ws: ClientConnection = options.make(
             create_connection,
             transport,
@@ -275,7 +267,7 @@ def _make_connection(
             logger,
         )
     except BaseException:
-        sock.close()
+        transport.close()
         raise
     ws._remote_address = remote_address
     return ws

@@ -12,13 +12,13 @@ import gevent
 from geventws.core.frames import CloseCode, Frame, Opcode
 from geventws.core.protocol import FAILURES
 from geventws.core.states import State
-from geventws.net.heartbeat import Heartbeat
+from geventws.net import heartbeat
 from geventws.net.inbox import Inbox
 
 __all__ = ["Endpoint"]
 
 
-class Endpoint(Heartbeat):
+class Endpoint(heartbeat.Heartbeat):
     """One end of a connection, as far as it works by itself.
 
     Args:
@@ -72,20 +72,23 @@ class Endpoint(Heartbeat):
         Args:
             events: why, as the loop tells it; negative for an error.
         """
-        inbox, protocol = self._inbox, self._protocol
+        inbox, protocol, state = self._inbox, self._protocol, self._state
         if inbox.size >= inbox.high and protocol.state is State.OPEN:
             # Looked at here and not after each message, so that a receiver that keeps up
             # never makes the watcher stop and start.
             self._stall()
             return
         try:
-            data = self._transport.receive(self._state)
-            if data:
-                protocol.decoder.feed(data)
+            size = self._transport.receive(state)
+            if size > 0:
+                decoder = protocol.decoder
+                decoder.lend(state.buffer, size)
                 self._advance()
-                if self._transport.ended:
+                if not decoder.empty:
+                    decoder.keep()
+                if self._transport.again:
                     self._read_again()
-            elif data is not None:
+            elif size == 0:
                 self._receive_eof(None)
             elif self._transport.unsent:
                 self._watch_writes()
@@ -201,7 +204,7 @@ class Endpoint(Heartbeat):
         if self._protocol.state is not State.CLOSED:
             try:
                 self._advance()
-                if self._transport.ended:
+                if self._transport.again:
                     self._read_again()
             finally:
                 self._watch_reads()

@@ -9,13 +9,13 @@ from typing import Any
 
 from geventws.core.frames import CloseCode
 from geventws.core.states import State
-from geventws.net.link import Link
+from geventws.net import link
 from geventws.net.pings import Ping, PingBook
 
 __all__ = ["Heartbeat"]
 
 
-class Heartbeat(Link):
+class Heartbeat(link.Link):
     """A link that keeps itself alive, and notices when its peer is not.
 
     Args:

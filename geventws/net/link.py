@@ -10,16 +10,16 @@ from gevent.event import Event
 from geventws.core.exceptions import ConcurrencyError, ConnectionClosed
 from geventws.core.protocol import SEND_EOF, Protocol
 from geventws.core.states import State
+from geventws.net import stream
 from geventws.net.hubs import HubState, get_ident
 from geventws.net.keepalive import Deadline
 from geventws.net.logs import LoggerLike, emit
-from geventws.net.stream import Stream
 from geventws.net.transport import Transport
 
 __all__ = ["Link"]
 
 
-class Link(Stream):
+class Link(stream.Stream):
     """A protocol on a stream: hands over what it has to send, and ends with it.
 
     Args:
@@ -119,7 +119,7 @@ class Link(Stream):
             self._protocol.journal.debug_line("! error while sending data", exc=exc)
             self._close_due = True
             self._set_deadline(self._close_timeout)
-        super()._write_failed(exc)
+        stream.Stream._write_failed(self, exc)
 
     def _lost(self) -> None:
         """TCP is over, or given up: let go of everything, then tell whoever waits."""

@@ -12,7 +12,7 @@ from geventws.core.headers import Headers
 from geventws.core.http11 import Request, Response
 from geventws.core.states import State
 from geventws.net.connection import Connection
-from geventws.net.transport import TLSTransport
+from geventws.net.tls import TLSTransport
 
 __all__ = ["OpeningConnection", "http_date"]
 
@@ -57,11 +57,11 @@ class OpeningConnection(Connection):
             EOFError: the stream ended.
             OSError: the connection is lost.
         """
-        while (data := self._transport.receive(self._state)) is None:
+        while (size := self._transport.receive(self._state)) < 0:
             self._wait_readable()
-        if not data:
+        if not size:
             raise EOFError("connection closed in the opening handshake")
-        return data
+        return bytes(self._state.view[:size])
 
     def _wait_readable(self) -> None:
         """Wait until something can be read, or the wait is interrupted."""

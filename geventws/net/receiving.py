@@ -12,13 +12,13 @@ from gevent import getcurrent
 from gevent.exceptions import BlockingSwitchOutError
 
 from geventws.core.exceptions import ConcurrencyError, ConnectionClosedOK
-from geventws.net.endpoint import Endpoint
+from geventws.net import endpoint
 from geventws.net.hubs import get_ident
 
 __all__ = ["Receiver"]
 
 
-class Receiver(Endpoint):
+class Receiver(endpoint.Endpoint):
     """What an application does to receive."""
 
     __slots__ = ("_streaming",)

@@ -12,9 +12,9 @@ from gevent import getcurrent
 from geventws.core.exceptions import ConcurrencyError
 from geventws.core.frames import CloseCode, Opcode
 from geventws.core.states import State
+from geventws.net import receiving
 from geventws.net.hubs import get_ident
 from geventws.net.pings import Ping, PingBook
-from geventws.net.receiving import Receiver
 
 __all__ = ["BytesLike", "Data", "Sender", "to_bytes"]
 
@@ -31,7 +31,7 @@ TURN_BYTES = 256 * 1024
 TURN_COST = 2048
 
 
-class Sender(Receiver):
+class Sender(receiving.Receiver):
     """What an application does to send."""
 
     __slots__ = ("_fragmenting",)

@@ -29,7 +29,9 @@ from geventws.net.server_connection import (
     ServerOpening,
     ServerShutdown,
 )
-from geventws.net.transport import PlainTransport, TLSTransport, set_nodelay
+from geventws.net.syscalls import OwnTransport
+from geventws.net.tls import TLSTransport
+from geventws.net.transport import set_nodelay
 
 __all__ = ["Server"]
 
@@ -268,7 +270,7 @@ class Server:
     def _make_connection(self, sock: _socket.socket, address: Any) -> ServerConnection:
         set_nodelay(sock)
         transport = (
-            PlainTransport(sock)
+            OwnTransport(sock)
             if self._ssl is None
             else TLSTransport(sock, self._ssl, server_side=True)
         )

@@ -98,8 +98,6 @@ class Stream:
             return
         try:
             sent = transport.send(data)
-        except BlockingIOError:
-            sent = 0
         except OSError as exc:
             self._write_failed(exc)
             return
@@ -171,8 +169,6 @@ class Stream:
                     self._queue.appendleft(self._pong)
                     self._queued += len(self._pong)
                     self._pong = None
-        except BlockingIOError:
-            pass
         except OSError as exc:
             self._write_failed(exc)
             return

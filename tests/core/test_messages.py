@@ -341,7 +341,7 @@ def test_a_client_masks() -> None:
     assert data[:2] == b"\x81\x85" and len(data) == 11
     decoder = FrameDecoder(masked=True)
     decoder.feed(data)
-    assert decoder.decode() == (0x81, b"Hello")
+    assert (decoder.decode(), decoder.head) == (b"Hello", 0x81)
 
 
 @pytest.mark.parametrize("fin", [False, True])

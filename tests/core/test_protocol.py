@@ -73,9 +73,9 @@ def sent_frames(protocol: Protocol) -> list[Frame | bytes]:
             sent.append(data)
         else:
             decoder.feed(data)
-            item = decoder.decode()
-            assert item is not None and decoder.between_frames
-            sent.append(Frame.from_head(*item))
+            payload = decoder.decode()
+            assert payload is not None and decoder.between_frames
+            sent.append(Frame.from_head(decoder.head, payload))
     return sent
 
 

@@ -284,8 +284,8 @@ def frames_of(output: list[bytes], masked: bool) -> list[Frame | None]:
     decoder = FrameDecoder(masked)
     for data in output:
         decoder.feed(data)
-        item = decoder.decode()
-        frames.append(item and Frame.from_head(*item))
+        payload = decoder.decode()
+        frames.append(None if payload is None else Frame.from_head(decoder.head, payload))
     return frames
 
 

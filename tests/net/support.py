@@ -17,6 +17,8 @@ from gevent.queue import Queue
 from geventws import ClientConnection, ServerConnection, connect, serve
 from geventws.core.extensions import Extension
 from geventws.core.frames import Frame
+from geventws.net.hubs import get_hub_state
+from geventws.net.transport import Transport
 from geventws.testing import RawClient, RawPeer, RawServer
 
 HOST = "127.0.0.1"
@@ -152,15 +154,31 @@ def squeeze(ws: Any, peer: RawPeer) -> None:
 def spy_writes(ws: Any) -> list[bytes]:
     """Return a list that gets whatever a connection without TLS gives to the kernel."""
     written: list[bytes] = []
-    send = ws._transport.send
 
-    def spy(data: bytes) -> int:
-        sent: int = send(data)
-        written.append(bytes(data[:sent]))
-        return sent
+    class Spy(Transport):
+        def send(self, data: bytes | memoryview) -> int:
+            sent = super().send(data)
+            if sent:
+                written.append(bytes(data[:sent]))
+            return sent
 
-    ws._transport.send = spy
+    ws._transport = Spy(ws._transport.sock)
     return written
+
+
+def receive(transport: Transport) -> bytes | None:
+    """Receive once: what arrived, ``b""`` at the end of the stream, None if nothing arrived."""
+    state = get_hub_state()
+    size = transport.receive(state)
+    return None if size < 0 else bytes(state.view[:size])
+
+
+def receive_all(transport: Transport) -> bytes:
+    """Receive all that is there."""
+    data = []
+    while part := receive(transport):
+        data.append(part)
+    return b"".join(data)
 
 
 class Exploding(Extension):

@@ -24,7 +24,11 @@ from gevent.queue import Queue
 import geventws
 from geventws.core.frames import Opcode
 from geventws.core.states import Side
+from geventws.net.hubs import get_hub_state
+from geventws.net.tls import TLS_CHUNK, TLSTransport
+from geventws.net.transport import own_socket
 from geventws.testing import RawClient, RawPeer, RawServer
+from tests.net.support import client_tls, receive, receive_all, server_tls
 
 # In a patched process the module `ssl` has gevent's; both kinds must work in both.
 KINDS = {"gevent": gevent.ssl.SSLContext, "stdlib": get_original("ssl", "SSLContext")}
@@ -656,3 +660,93 @@ def test_renegotiation_is_refused(certificates: Certificates) -> None:
             assert peer.recv_frame() is None
             assert ended.wait(timeout=5)
         assert_serves(server, certificates)
+
+
+# The transport by itself.
+
+
+@pytest.fixture
+def tls() -> Iterator[tuple[TLSTransport, TLSTransport]]:
+    client_sock, server_sock = (own_socket(sock) for sock in stdlib_socket.socketpair())
+    client = TLSTransport(client_sock, client_tls(), False, "localhost")
+    server = TLSTransport(server_sock, server_tls(), True)
+    state = get_hub_state()
+    done = [False, False]
+    while not all(done):
+        done = [client.handshake(state), server.handshake(state)]
+    yield client, server
+    client.close()
+    server.close()
+
+
+def test_tls(tls: tuple[TLSTransport, TLSTransport]) -> None:
+    client, server = tls
+    for one, other in ((client, server), (server, client)):
+        assert one.send(b"hello") == 5
+        assert receive_all(other) == b"hello"
+        assert receive(other) is None
+
+
+def test_tls_decrypts_all_that_it_reads(tls: tuple[TLSTransport, TLSTransport]) -> None:
+    client, server = tls
+    for number in range(100):
+        client.send(b"%02d" % number)
+    data = receive(server)
+    assert data == b"".join(b"%02d" % number for number in range(100))
+    assert server.tls.pending() == 0
+
+
+def test_tls_holds_ciphertext_that_does_not_fit(tls: tuple[TLSTransport, TLSTransport]) -> None:
+    client, server = tls
+    data = bytes(range(256)) * 2**14
+    sent = 0
+    while not client.unsent:
+        sent += client.send(data[sent:])
+    # What is encrypted counts as sent; not much more than a chunk is held.
+    assert 0 < sent < len(data)
+    assert client.unsent <= TLS_CHUNK + 1024
+    assert client.send(b"no room") == 0
+    received = b""
+    while client.unsent:
+        received += receive(server) or b""
+        client.flush()
+    received += receive_all(server)
+    assert received == data[:sent]
+    assert client.send(b"room again") == 10
+    assert receive_all(server) == b"room again"
+
+
+@pytest.mark.parametrize("wrap", [bytes, memoryview])
+def test_tls_sends_empty_data(tls: tuple[TLSTransport, TLSTransport], wrap: Any) -> None:
+    client, server = tls
+    assert client.send(wrap(b"")) == 0
+    assert receive(server) is None
+
+
+def test_tls_end_behind_data(tls: tuple[TLSTransport, TLSTransport]) -> None:
+    client, server = tls
+    client.send(b"last")
+    client.send_eof()
+    client.send_eof()
+    assert receive(server) == b"last"
+    assert receive(server) == b""
+    assert receive(server) == b""
+
+
+def test_tls_error_behind_data(tls: tuple[TLSTransport, TLSTransport]) -> None:
+    client, server = tls
+    client.send(b"last")
+    client.sock.send(b"\x17\x03\x03\x00\x20" + bytes(32))
+    assert receive(server) == b"last"
+    for _ in range(2):
+        with pytest.raises(OSError):
+            receive(server)
+
+
+def test_tls_abandoned_says_nothing(tls: tuple[TLSTransport, TLSTransport]) -> None:
+    client, server = tls
+    # As in a forked child: the parent's descriptor stays open.
+    copy = os.dup(client.fileno())
+    client.abandon()
+    assert receive(server) is None
+    os.close(copy)

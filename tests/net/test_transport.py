@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket as stdlib_socket
 from collections.abc import Iterator
-from typing import Any
 
 import gevent
 import gevent.socket
@@ -14,49 +13,29 @@ from gevent.monkey import get_original
 
 from geventws import ConnectionClosedError, connect
 from geventws.net.hubs import get_hub_state
-from geventws.net.transport import (
-    TLS_CHUNK,
-    PlainTransport,
-    TLSTransport,
-    Transport,
-    borrow_socket,
-    own_socket,
-    set_nodelay,
-)
+from geventws.net.syscalls import OwnTransport
+from geventws.net.transport import Transport, borrow_socket, own_socket, set_nodelay
 from geventws.testing import RawServer
-from tests.net.support import HOST, PATIENCE, client_tls, echo, server_tls, serving, turns, uri_of
+from tests.net.support import (
+    HOST,
+    PATIENCE,
+    echo,
+    receive,
+    receive_all,
+    serving,
+    turns,
+    uri_of,
+)
 
 MODULES = {"gevent": gevent.socket.socket, "stdlib": get_original("socket", "socket")}
 
 
-@pytest.fixture
-def plain() -> Iterator[tuple[Transport, Transport]]:
-    ends = [PlainTransport(own_socket(sock)) for sock in stdlib_socket.socketpair()]
+@pytest.fixture(params=[Transport, OwnTransport])
+def plain(request: pytest.FixtureRequest) -> Iterator[tuple[Transport, Transport]]:
+    ends = [request.param(own_socket(sock)) for sock in stdlib_socket.socketpair()]
     yield ends[0], ends[1]
     for end in ends:
         end.close()
-
-
-@pytest.fixture
-def tls() -> Iterator[tuple[TLSTransport, TLSTransport]]:
-    client_sock, server_sock = (own_socket(sock) for sock in stdlib_socket.socketpair())
-    client = TLSTransport(client_sock, client_tls(), False, "localhost")
-    server = TLSTransport(server_sock, server_tls(), True)
-    state = get_hub_state()
-    done = [False, False]
-    while not all(done):
-        done = [client.handshake(state), server.handshake(state)]
-    yield client, server
-    client.close()
-    server.close()
-
-
-def receive_all(transport: Transport) -> bytes:
-    """Receive all that is there."""
-    data = []
-    while part := transport.receive(get_hub_state()):
-        data.append(part)
-    return b"".join(data)
 
 
 # Sockets.
@@ -158,41 +137,39 @@ def test_both_ends_of_a_connection_send_at_once() -> None:
 
 def test_plain(plain: tuple[Transport, Transport]) -> None:
     one, other = plain
-    state = get_hub_state()
-    assert other.receive(state) is None
+    assert receive(other) is None
     assert one.send(b"hello") == 5
-    assert other.receive(state) == b"hello"
+    assert receive(other) == b"hello"
     one.send_eof()
-    assert other.receive(state) == b""
+    assert receive(other) == b""
     # The other half is open.
-    other.send(b"world")
-    assert one.receive(state) == b"world"
+    assert other.send(memoryview(b"world")) == 5
+    assert receive(one) == b"world"
 
 
 def test_plain_takes_what_fits(plain: tuple[Transport, Transport]) -> None:
     one, other = plain
     data = bytes(range(256)) * 2**14
-    sent = one.send(data)
-    assert 0 < sent < len(data)
-    with pytest.raises(BlockingIOError):
-        while True:
-            sent += one.send(data[sent:])
+    total = 0
+    while sent := one.send(data[total:]):
+        total += sent
+    assert 0 < total < len(data)
     assert one.unsent == 0
-    assert receive_all(other) == data[:sent]
+    assert receive_all(other) == data[:total]
 
 
 def test_plain_reads_no_more_than_the_buffer(plain: tuple[Transport, Transport]) -> None:
     one, other = plain
     state = get_hub_state()
-    for _ in range(2):
-        one.send(bytes(100))
-    part = other.receive(state)
-    assert part is not None
-    assert len(part) in (100, 200)
-    # What was read does not change when the buffer is used again.
-    one.send(b"y" * 100)
-    other.receive(state)
-    assert part == bytes(len(part))
+    room = len(state.buffer)
+    data = bytes(range(256)) * (room // 256 + 1)
+    total = 0
+    received = b""
+    while total < len(data):
+        total += one.send(data[total:])
+        received += receive(other) or b""
+    assert received + receive_all(other) == data
+    assert len(state.buffer) == room
 
 
 def test_closed(plain: tuple[Transport, Transport]) -> None:
@@ -202,85 +179,6 @@ def test_closed(plain: tuple[Transport, Transport]) -> None:
     one.send_eof()
     with pytest.raises(OSError, match="Bad file descriptor"):
         one.receive(get_hub_state())
-    assert other.receive(get_hub_state()) == b""
+    assert receive(other) == b""
     with pytest.raises(BrokenPipeError):
         other.send(b"x")
-
-
-# TLS.
-
-
-def test_tls(tls: tuple[TLSTransport, TLSTransport]) -> None:
-    client, server = tls
-    state = get_hub_state()
-    for one, other in ((client, server), (server, client)):
-        assert one.send(b"hello") == 5
-        assert receive_all(other) == b"hello"
-        assert other.receive(state) is None
-
-
-def test_tls_decrypts_all_that_it_reads(tls: tuple[TLSTransport, TLSTransport]) -> None:
-    client, server = tls
-    for number in range(100):
-        client.send(b"%02d" % number)
-    data = server.receive(get_hub_state())
-    assert data == b"".join(b"%02d" % number for number in range(100))
-    assert server.tls.pending() == 0
-
-
-def test_tls_holds_ciphertext_that_does_not_fit(tls: tuple[TLSTransport, TLSTransport]) -> None:
-    client, server = tls
-    data = bytes(range(256)) * 2**14
-    sent = 0
-    while not client.unsent:
-        sent += client.send(data[sent:])
-    # What is encrypted counts as sent; not much more than a chunk is held.
-    assert 0 < sent < len(data)
-    assert client.unsent <= TLS_CHUNK + 1024
-    assert client.send(b"no room") == 0
-    received = b""
-    while client.unsent:
-        received += server.receive(get_hub_state()) or b""
-        client.flush()
-    received += receive_all(server)
-    assert received == data[:sent]
-    assert client.send(b"room again") == 10
-    assert receive_all(server) == b"room again"
-
-
-@pytest.mark.parametrize("wrap", [bytes, memoryview])
-def test_tls_sends_empty_data(tls: tuple[TLSTransport, TLSTransport], wrap: Any) -> None:
-    client, server = tls
-    assert client.send(wrap(b"")) == 0
-    assert server.receive(get_hub_state()) is None
-
-
-def test_tls_end_behind_data(tls: tuple[TLSTransport, TLSTransport]) -> None:
-    client, server = tls
-    client.send(b"last")
-    client.send_eof()
-    client.send_eof()
-    state = get_hub_state()
-    assert server.receive(state) == b"last"
-    assert server.receive(state) == b""
-    assert server.receive(state) == b""
-
-
-def test_tls_error_behind_data(tls: tuple[TLSTransport, TLSTransport]) -> None:
-    client, server = tls
-    client.send(b"last")
-    client.sock.send(b"\x17\x03\x03\x00\x20" + bytes(32))
-    state = get_hub_state()
-    assert server.receive(state) == b"last"
-    for _ in range(2):
-        with pytest.raises(OSError):
-            server.receive(state)
-
-
-def test_tls_abandoned_says_nothing(tls: tuple[TLSTransport, TLSTransport]) -> None:
-    client, server = tls
-    # As in a forked child: the parent's descriptor stays open.
-    copy = os.dup(client.fileno())
-    client.abandon()
-    assert server.receive(get_hub_state()) is None
-    os.close(copy)

@@ -1,0 +1,38 @@
+cimport cython
+
+from geventws.core.masking cimport apply_mask, copy, unmask
+
+cdef int RSV_BITS, CONTROL_BIT, KIND_BITS, MASK_BIT, LENGTH_BITS
+cdef bytearray NOTHING
+
+@cython.locals(length=Py_ssize_t, mask_bit=int, header=bytes, key=bytes)
+cpdef bytes encode_frame(int head, bytes payload, bint mask)
+
+cdef class FrameDecoder:
+    cdef public long long max_size, max_fragment_size, message_size
+    cdef public int rsv, head
+    cdef public bint discarding, empty
+    cdef public bytes partial
+    cdef int _mask_bit
+    cdef bytearray _data
+    cdef Py_ssize_t _pos, _end
+    cdef bytes _key
+    cdef long long _missing
+    cdef list _pieces
+
+    cpdef lend(self, bytearray buffer, Py_ssize_t size)
+    cpdef keep(self)
+    cdef _forget(self)
+    cpdef discard(self)
+    @cython.locals(data=bytearray, pos=Py_ssize_t, end=Py_ssize_t, head=int, length="long long",
+                   width=int, start=Py_ssize_t, stop=Py_ssize_t)
+    cpdef bytes decode(self)
+    @cython.locals(data=bytearray)
+    cdef long long _decode_length(self, Py_ssize_t pos, int width) except -1
+    cdef _begin_payload(self, int head, Py_ssize_t pos, Py_ssize_t start, long long length)
+    @cython.locals(data=bytearray, start=Py_ssize_t, stop=Py_ssize_t, pieces=list, piece=bytes,
+                   turn=Py_ssize_t)
+    cdef bytes _decode_rest(self)
+    cdef _check_head(self, int head)
+    cdef _check_control(self, int head, int length)
+    cdef _refuse_length(self, long long length)

@@ -1,0 +1,3 @@
+cdef class Journal:
+    cdef public bint debug
+    cdef public list lines

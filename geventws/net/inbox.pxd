@@ -1,0 +1,12 @@
+cimport cython
+
+cdef class Inbox:
+    cdef public Py_ssize_t high, low, size
+    cdef list _arrived, _next
+    cdef Py_ssize_t _unfinished
+    cdef bint _flowing, _skipping
+
+    cpdef put(self, object item)
+    cdef _put_fragment(self, object fragment)
+    cpdef get(self)
+    cdef _pop(self)

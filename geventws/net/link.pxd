@@ -1,0 +1,12 @@
+cimport cython
+
+from geventws.core cimport protocol
+from geventws.net cimport stream
+
+cdef class Link(stream.Stream):
+    cdef public object _close_timeout, _closed, _deadline, _logger
+    cdef public bint _close_due, _debug, _emitting, _ended
+    cdef public protocol.Protocol _protocol
+
+    @cython.locals(protocol=protocol.Protocol, pongs=list, data=bytes)
+    cpdef _settle(self)

@@ -1,0 +1,170 @@
+"""TLS over a non-blocking socket, by memory buffers; it never waits."""
+
+from __future__ import annotations
+
+import _socket
+import contextlib
+import ssl
+import weakref
+from typing import Any
+
+from geventws.net.hubs import HubState
+from geventws.net.transport import Transport
+
+__all__ = ["TLSTransport"]
+
+# How much is encrypted at once: ciphertext that the kernel does not take is held in memory
+# beside the plaintext it was made of.
+TLS_CHUNK = 64 * 1024
+
+
+class TLSTransport(Transport):
+    """TLS over a socket, by memory buffers.
+
+    They take every `ssl.SSLContext`, gevent's or the standard library's, patched or not, and
+    a frame given to `send` is encrypted whole or not at all.
+
+    Args:
+        sock: a connected, non-blocking socket that nobody else uses.
+        context: the TLS configuration.
+        server_side: which end this is.
+        server_hostname: for a client, whom the server's certificate must name.
+    """
+
+    __slots__ = ("_ciphertext", "_ended", "_eof_sent", "_error", "_incoming", "_outgoing", "tls")
+
+    def __init__(
+        self,
+        sock: _socket.socket,
+        context: ssl.SSLContext,
+        server_side: bool,
+        server_hostname: str | None = None,
+    ) -> None:
+        super().__init__(sock)
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side, server_hostname)
+        # What an `sni_callback` gets: gevent's contexts look for it here, where their own
+        # sockets have it.
+        self.tls._sslsock = weakref.ref(self.tls)  # type: ignore[attr-defined]
+        # Ciphertext that the kernel did not take; goes first, unchanged.
+        self._ciphertext: bytes | memoryview = b""
+        self._eof_sent = False
+        # The peer ended the stream, or broke it with an error, behind all that was decrypted.
+        self._ended = False
+        self._error: OSError | None = None
+
+    @property
+    def eof_text(self) -> str:
+        """What the log says when `send_eof` is called."""
+        return "x closing TCP connection"
+
+    def handshake(self, state: HubState) -> bool:
+        """Do as much of the TLS handshake as can be done now; return whether it is over.
+
+        Raises:
+            OSError: it failed; `ssl.SSLError` is one.
+        """
+        while True:
+            try:
+                self.tls.do_handshake()
+                return True
+            except ssl.SSLWantReadError:
+                pass
+            finally:
+                # Also after a failure: the alert tells the peer what is wrong.
+                self.flush()
+            arrived = self._fill(state)
+            if arrived is None:
+                return False
+            if not arrived:
+                raise ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "connection closed in TLS handshake")
+
+    def _fill(self, state: HubState) -> int | None:
+        """Read ciphertext; return its size, 0 at the end, None if nothing arrived."""
+        try:
+            size = self.sock.recv_into(state.buffer)
+        except BlockingIOError:
+            return None
+        if size == 0:
+            self._ended = True
+        elif not self._eof_sent:
+            # After our close_notify, what still arrives is of no interest.
+            self._incoming.write(state.view[:size])
+        return size
+
+    def receive(self, state: HubState) -> int:
+        """Read once, and decrypt into the hub's buffer; see `Transport.receive`."""
+        size = 0 if self._ended else self._decrypt(state)
+        if not size and not self._ended:
+            if self._fill(state) is None:
+                return -1
+            size = self._decrypt(state)
+        if not size and self._error is not None:
+            raise self._error
+        # The end comes after what was decrypted, and what found no room in the buffer, too.
+        self.again = size > 0 and (self._ended or size == len(state.buffer))
+        return size if size or self._ended else -1
+
+    def _decrypt(self, state: HubState) -> int:
+        """Decrypt all that arrived, as far as there is room; note the end, which follows.
+
+        Returns how many bytes that were.
+        """
+        size = 0
+        try:
+            while (self._incoming.pending or self.tls.pending()) and size < len(state.buffer):
+                # With a buffer, it returns a number: typeshed does not know.
+                read: Any = self.tls.read(len(state.buffer) - size, state.view[size:])
+                if not read:
+                    self._ended = True
+                    break
+                size += read
+        except ssl.SSLWantReadError:
+            pass
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            self._ended = True
+        except ssl.SSLError as exc:
+            self._ended = True
+            self._error = exc
+        # A key update must be answered, an alert be sent. If it cannot be, what was decrypted
+        # is as good, and the next write will tell.
+        with contextlib.suppress(OSError):
+            self.flush()
+        return size
+
+    def send(self, data: bytes | memoryview) -> int:
+        """Encrypt and write; what is encrypted counts as written, and `unsent` tells the rest."""
+        total = 0
+        view = memoryview(data)
+        self.flush()
+        while total < len(view) and not self._ciphertext:
+            total += self.tls.write(view[total : total + TLS_CHUNK])
+            self.flush()
+        return total
+
+    def flush(self) -> None:
+        """Write ciphertext as far as it fits."""
+        if self._outgoing.pending:
+            fresh = self._outgoing.read()
+            self._ciphertext = b"".join((self._ciphertext, fresh)) if self._ciphertext else fresh
+        if self._ciphertext:
+            with contextlib.suppress(BlockingIOError):
+                sent = self.sock.send(self._ciphertext)
+                self._ciphertext = memoryview(self._ciphertext)[sent:]
+        self.unsent = len(self._ciphertext)
+
+    def send_eof(self) -> None:
+        """Send a close_notify, if there is room for it, and end our half of the stream."""
+        if not self._eof_sent:
+            self._eof_sent = True
+            # It asks for the peer's close_notify, which TCP's end stands for as well.
+            with contextlib.suppress(OSError):
+                self.tls.unwrap()
+            with contextlib.suppress(OSError):
+                self.flush()
+            super().send_eof()
+
+    def close(self) -> None:
+        """Send a close_notify, if there is room for it, and close the socket."""
+        self.send_eof()
+        super().close()
