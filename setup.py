@@ -14,6 +14,7 @@ COMPILED = [
     "core/journal.py",
     "core/messages.py",
     "core/protocol.py",
+    "net/threads.pyx",
     "net/hubs.py",
     "net/transport.py",
     "net/syscalls.pyx",
@@ -24,6 +25,7 @@ COMPILED = [
     "net/endpoint.py",
     "net/receiving.py",
     "net/sending.py",
+    "net/broadcast.py",
 ]
 
 
@@ -44,7 +46,9 @@ def extensions() -> list[Extension]:
     ]
     # Annotations are for readers and mypy; the C types stand in the .pxd files.
     directives = {"annotation_typing": False, "language_level": 3}
-    return cythonize(modules, build_dir="build", compiler_directives=directives)
+    # By force: Cython does not see that a module depends on the .pxd files of others, and a
+    # class of yesterday's layout would crash.
+    return cythonize(modules, build_dir="build", compiler_directives=directives, force=True)
 
 
 setup(ext_modules=extensions())

@@ -118,6 +118,7 @@ class RawPeer:
             if not data:
                 return None
             self._decoder.feed(data)
+        assert isinstance(payload, bytes)
         return Frame.from_head(self._decoder.head, payload)
 
     def recv_close(self) -> Frame | None:

@@ -1,9 +1,10 @@
 cimport cython
 
-from geventws.core.masking cimport apply_mask, copy, unmask
+from geventws.core.masking cimport apply_mask, copy, unmask, unmask_text
 
-cdef int RSV_BITS, CONTROL_BIT, KIND_BITS, MASK_BIT, LENGTH_BITS
+cdef int WHOLE_TEXT, WHOLE_BINARY, RSV_BITS, CONTROL_BIT, KIND_BITS, MASK_BIT, LENGTH_BITS
 cdef bytearray NOTHING
+cdef list TEXT_HEADERS, BINARY_HEADERS
 
 @cython.locals(length=Py_ssize_t, mask_bit=int, header=bytes, key=bytes)
 cpdef bytes encode_frame(int head, bytes payload, bint mask)
@@ -26,7 +27,7 @@ cdef class FrameDecoder:
     cpdef discard(self)
     @cython.locals(data=bytearray, pos=Py_ssize_t, end=Py_ssize_t, head=int, length="long long",
                    width=int, start=Py_ssize_t, stop=Py_ssize_t)
-    cpdef bytes decode(self)
+    cpdef decode(self, bint text=*)
     @cython.locals(data=bytearray)
     cdef long long _decode_length(self, Py_ssize_t pos, int width) except -1
     cdef _begin_payload(self, int head, Py_ssize_t pos, Py_ssize_t start, long long length)

@@ -68,6 +68,9 @@ OK_CLOSE_CODES = frozenset({1000, 1001, 1005})
 # Parts of a frame's first byte.
 FIN = 0x80
 OPCODE_BITS = 0x0F
+# First bytes of frames that are whole messages.
+WHOLE_TEXT = FIN | 0x01
+WHOLE_BINARY = FIN | 0x02
 
 # 5.5: "All control frames MUST have a payload length of 125 bytes or less".
 MAX_CONTROL_PAYLOAD = 125

@@ -5,7 +5,7 @@ masking.pyx is the same in C; it is used where it was compiled.
 
 from __future__ import annotations
 
-__all__ = ["apply_mask", "copy", "unmask"]
+__all__ = ["apply_mask", "copy", "unmask", "unmask_text"]
 
 _to_int = int.from_bytes
 
@@ -30,8 +30,21 @@ def apply_mask(data: bytes | bytearray, key: bytes | bytearray, start: int, stop
 
 def unmask(data: bytearray, pos: int, stop: int) -> bytes:
     """Return the payload that ends at ``stop``, behind a masking key at ``pos``."""
+    # As `apply_mask`, without another call.
     start = pos + 4
-    return apply_mask(data, data[pos:start], start, stop)
+    size = stop - start
+    whole_key = (data[pos:start] * (size // 4 + 1))[:size]
+    masked = _to_int(data[start:stop], "little") ^ _to_int(whole_key, "little")
+    return masked.to_bytes(size, "little")
+
+
+def unmask_text(data: bytearray, pos: int, stop: int) -> str:
+    """Return the text of a frame, as `unmask`; ``data`` may be changed.
+
+    Raises:
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    return unmask(data, pos, stop).decode()
 
 
 def copy(data: bytearray, start: int, stop: int) -> bytes:

@@ -20,4 +20,5 @@ cdef class MessageEncoder:
     cdef bint _mask
     cdef public journal.Journal _journal
 
+    @cython.locals(kind=int)
     cpdef bytes encode_data(self, object opcode, bytes data, bint fin=*, object compress=*)

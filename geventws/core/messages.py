@@ -155,6 +155,9 @@ class MessageAssembler:
         Raises:
             ProtocolError, TooManyFragments, UnicodeDecodeError: as `receive` does.
         """
+        if self.extensions:
+            # Only a whole frame can be decoded.
+            return
         self._check_place(head & OPCODE_BITS, head & FIN != 0)
         # 8.1: "When an endpoint is to interpret a byte stream as UTF-8 but finds that the
         # byte stream is not, in fact, a valid UTF-8 stream, that endpoint MUST _Fail the
@@ -234,7 +237,8 @@ class MessageEncoder:
         elif self.opcode is not None:
             raise ProtocolError("expected a continuation frame")
         elif fin and not self.extensions and not self._journal.debug:
-            return encode_frame(0x80 | opcode, data, self._mask)
+            kind: int = opcode
+            return encode_frame(0x80 | kind, data, self._mask)
         self.opcode = None if fin else self.opcode or opcode
         return self.encode(Frame(opcode, data, fin), compress)
 

@@ -14,5 +14,5 @@ cdef class Protocol:
     cdef public messages.MessageAssembler _assembler
     cdef public bint _fast
 
-    @cython.locals(decoder=codec.FrameDecoder, assembler=messages.MessageAssembler, data=bytes)
+    @cython.locals(decoder=codec.FrameDecoder, assembler=messages.MessageAssembler, whole=bint)
     cpdef next_event(self)

@@ -13,7 +13,7 @@ from geventws.core.exceptions import (
     ProtocolError,
     TooManyFragments,
 )
-from geventws.core.frames import Close, CloseCode, Frame, Opcode
+from geventws.core.frames import WHOLE_BINARY, WHOLE_TEXT, Close, CloseCode, Frame, Opcode
 from geventws.core.journal import Journal
 from geventws.core.messages import MAX_FRAGMENTS, Fragment, MessageAssembler, MessageEncoder
 from geventws.core.states import Side, State
@@ -35,10 +35,6 @@ Event = str | bytes | Fragment | Frame
 
 # What `next_event` raises when the peer breaks a rule or a limit.
 FAILURES = (ProtocolError, PayloadTooBig, TooManyFragments, UnicodeDecodeError)
-
-# First bytes of frames that are whole messages.
-WHOLE_TEXT = 0x80 | Opcode.TEXT
-WHOLE_BINARY = 0x80 | Opcode.BINARY
 
 
 class Protocol:
@@ -182,18 +178,19 @@ class Protocol:
                 connection must be failed with it: see `fail_with`.
         """
         decoder, assembler = self.decoder, self._assembler
-        data = decoder.decode()
+        whole = self._fast and not assembler.busy
+        data = decoder.decode(whole)
         if data is None:
             if decoder.partial:
                 partial, decoder.partial = decoder.partial, b""
-                if not assembler.extensions:
-                    assembler.receive_partial(decoder.head, partial)
+                assembler.receive_partial(decoder.head, partial)
             return None
-        if self._fast and not assembler.busy:
-            if decoder.head == WHOLE_BINARY:
-                return data
-            if decoder.head == WHOLE_TEXT:
-                return data.decode("utf-8")
+        if isinstance(data, str):
+            return data
+        if whole and decoder.head == WHOLE_BINARY:
+            return data
+        if whole and decoder.head == WHOLE_TEXT:
+            return data.decode()
         return self._receive_frame(Frame.from_head(decoder.head, data))
 
     def _receive_frame(self, frame: Frame) -> Event:

@@ -51,7 +51,7 @@ class ClientConnection(OpeningConnection):
         data = request.serialize()
         self._request = data
         self._note_request(">", request)
-        self._write(data)
+        self._write_head(data)
         self._emit()
         response, reader = self._receive_response()
         self._response = reader.head if response.status_code == 101 else response

@@ -13,9 +13,48 @@ from geventws.core.frames import CloseCode, Frame, Opcode
 from geventws.core.protocol import FAILURES
 from geventws.core.states import State
 from geventws.net import heartbeat
+from geventws.net.hubs import HubState
 from geventws.net.inbox import Inbox
 
-__all__ = ["Endpoint"]
+__all__ = ["Endpoint", "Waker"]
+
+
+class Waker:
+    """Resumes the receivers of a hub, once in a turn of the loop for all that were read.
+
+    A callback of the loop for each of them would cost 0.2 us more.
+
+    Args:
+        state: what connections of this hub share.
+    """
+
+    __slots__ = ("_endpoints", "_state")
+
+    def __init__(self, state: HubState) -> None:
+        self._state = state
+        self._endpoints: list[Endpoint] = []
+
+    def add(self, endpoint: Endpoint) -> None:
+        """Resume an endpoint's receiver, if it still waits by then."""
+        if not endpoint._waking:
+            endpoint._waking = True
+            if not self._endpoints:
+                self._state.loop.run_callback(self._run)
+            self._endpoints.append(endpoint)
+
+    def _run(self) -> None:
+        """Resume them, from the hub."""
+        endpoints, self._endpoints = self._endpoints, []
+        # Whoever is resumed may send a fair part.
+        self._state.spent = 0
+        try:
+            for endpoint in endpoints:
+                endpoint._wake()
+        except BaseException:
+            # A signal's handler raised in between: nobody may be forgotten.
+            self._endpoints += [endpoint for endpoint in endpoints if endpoint._waking]
+            self._state.loop.run_callback(self._run)
+            raise
 
 
 class Endpoint(heartbeat.Heartbeat):
@@ -26,7 +65,7 @@ class Endpoint(heartbeat.Heartbeat):
         args, kwargs: for `Heartbeat` and `Link`.
     """
 
-    __slots__ = ("_deferred", "_inbox", "_receiver", "_waking")
+    __slots__ = ("_deferred", "_inbox", "_receiver", "_waker", "_waking")
 
     def __init__(self, *args: Any, inbox: Inbox, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -37,6 +76,9 @@ class Endpoint(heartbeat.Heartbeat):
         # A close frame, or a reason to fail, that waits until the receiver took the messages
         # before it.
         self._deferred: Frame | Exception | None = None
+        if self._state.waker is None:
+            self._state.waker = Waker(self._state)
+        self._waker: Waker = self._state.waker
 
     def _start(self) -> None:
         """Begin to receive: the opening handshake is done."""
@@ -44,7 +86,7 @@ class Endpoint(heartbeat.Heartbeat):
         if not self._protocol.decoder.empty:
             # Not now, but when the application waits for the first time: it must find these
             # messages before a close frame behind them is answered.
-            self._state.loop.run_callback(self._in_hub, self._advance)
+            self._state.loop.run_callback(self._in_hub, self._go_on)
         self._watch_reads()
 
     def _watch_reads(self) -> None:
@@ -162,9 +204,7 @@ class Endpoint(heartbeat.Heartbeat):
         except FAILURES as exc:
             self._deferred = exc
         if self._receiver is not None and inbox.size:
-            if not self._waking:
-                self._waking = True
-                self._state.loop.run_callback(self._wake)
+            self._waker.add(self)
         elif self._deferred is not None:
             self._handle_deferred()
         if protocol.pongs or protocol.output:
@@ -260,7 +300,6 @@ class Endpoint(heartbeat.Heartbeat):
         self._receiver = None
 
     def _wake_waiters(self) -> None:
-        if self._receiver is not None and not self._waking:
-            self._waking = True
-            self._state.loop.run_callback(self._wake)
+        if self._receiver is not None:
+            self._waker.add(self)
         super()._wake_waiters()

@@ -51,7 +51,7 @@ class Heartbeat(link.Link):
         # Seconds between the last ping and its pong; 0 before the first pong.
         self.latency = 0.0
 
-    def _read(self) -> None:
+    def _read(self, events: int = 0) -> None:
         """Read what lies in the socket; the class above knows how."""
 
     def _begin_heartbeat(self) -> None:

@@ -10,16 +10,12 @@ from typing import Any
 
 from gevent import get_hub
 from gevent._hub_local import get_hub_if_exists
-from gevent.monkey import get_original
 from greenlet import getcurrent, greenlet
 
 from geventws.net.keepalive import Keepalive
+from geventws.net.threads import get_ident
 
-__all__ = ["HubState", "get_hub_state", "get_ident"]
-
-# The native thread's identifier: under monkey patching, `_thread.get_ident` is the
-# greenlet's.
-get_ident = get_original("_thread", "get_ident")
+__all__ = ["HubState", "get_hub_state"]
 
 # One read takes at most this much: enough for a megabyte to arrive in a few reads, and
 # little for a process, since connections share the buffer.
@@ -51,8 +47,9 @@ class HubState:
         self.streams: set[Any] = set()
         # Whether geventws made the hub, for a thread that had none.
         self.created_hub = created_hub
-        # Fair sending: in which turn of the loop a greenlet sends, and what it spent.
-        self.turn = 0.0
+        # Wakes receivers; the first connection makes it.
+        self.waker: Any = None
+        # Fair sending: what was sent since receivers were woken, and who sent a lot.
         self.spent = 0
         self.sender: Any = None
         _all_states.add(self)

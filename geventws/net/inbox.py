@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
 
 from geventws.core.messages import Fragment
 
@@ -20,7 +21,7 @@ class Inbox:
         low: at how many it goes on.
     """
 
-    __slots__ = ("_arrived", "_flowing", "_next", "_skipping", "_unfinished", "high", "low", "size")
+    __slots__ = ("_first", "_flowing", "_rest", "_skipping", "_unfinished", "high", "low", "size")
 
     def __init__(self, high: int | None, low: int) -> None:
         # Frames that can be read: whole messages, and fragments somebody streams.
@@ -28,9 +29,10 @@ class Inbox:
         # At least one, or nothing would ever be read.
         self.high = sys.maxsize if high is None else max(high, 1)
         self.low = low
-        # Two stacks make a queue with less memory than a deque: 0.5 KiB per connection.
-        self._arrived: list[str | bytes | Fragment] = []
-        self._next: list[str | bytes | Fragment] = []
+        # The oldest, and a queue of the others only while there are any: mostly one message
+        # waits, or none, and a list costs 0.1 us to fill and empty, a deque 0.6 KiB to keep.
+        self._first: str | bytes | Fragment | None = None
+        self._rest: deque[str | bytes | Fragment] | None = None
         # Fragments of the message under way that do not count yet.
         self._unfinished = 0
         # Whether the message under way is being streamed.
@@ -43,7 +45,10 @@ class Inbox:
         if type(item) is Fragment:
             self._put_fragment(item)
         else:
-            self._arrived.append(item)
+            if self._first is None:
+                self._first = item
+            else:
+                self._append(item)
             self.size += 1
             # If a stream waited for it, it is complete.
             self._flowing = False
@@ -52,7 +57,7 @@ class Inbox:
         if self._skipping:
             self._skipping = not fragment.fin
             return
-        self._arrived.append(fragment)
+        self._append(fragment)
         self._unfinished += 1
         if fragment.fin or self._flowing:
             self.size += self._unfinished
@@ -62,10 +67,10 @@ class Inbox:
 
     def get(self) -> str | bytes:
         """Take the next message; `size` must not be 0."""
-        if len(self._arrived) == 1 and not self._next:
+        if self._rest is None:
             # The usual case, without another call.
+            item, self._first = self._first, None
             self.size -= 1
-            item = self._arrived.pop()
         else:
             item = self._pop()
         if type(item) is not Fragment:
@@ -79,16 +84,25 @@ class Inbox:
         data = b"".join(parts)
         return data.decode() if text else data
 
+    def _append(self, item: str | bytes | Fragment) -> None:
+        if self._first is None:
+            self._first = item
+        elif self._rest is None:
+            self._rest = deque((item,))
+        else:
+            self._rest.append(item)
+
     def _pop(self) -> str | bytes | Fragment:
         self.size -= 1
-        if self._next:
-            return self._next.pop()
-        if len(self._arrived) > 1:
-            # Turn the stack of what arrived around, to take the oldest first.
-            self._next, self._arrived = self._arrived, self._next
-            self._next.reverse()
-            return self._next.pop()
-        return self._arrived.pop()
+        item, rest = self._first, self._rest
+        assert item is not None
+        if rest is None:
+            self._first = None
+        else:
+            self._first = rest.popleft()
+            if not rest:
+                self._rest = None
+        return item
 
     def begin_stream(self) -> None:
         """Let fragments of the next message be taken as they arrive."""

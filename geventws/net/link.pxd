@@ -2,6 +2,7 @@ cimport cython
 
 from geventws.core cimport protocol
 from geventws.net cimport stream
+from geventws.net.threads cimport get_ident
 
 cdef class Link(stream.Stream):
     cdef public object _close_timeout, _closed, _deadline, _logger

@@ -11,9 +11,10 @@ from geventws.core.exceptions import ConcurrencyError, ConnectionClosed
 from geventws.core.protocol import SEND_EOF, Protocol
 from geventws.core.states import State
 from geventws.net import stream
-from geventws.net.hubs import HubState, get_ident
+from geventws.net.hubs import HubState
 from geventws.net.keepalive import Deadline
 from geventws.net.logs import LoggerLike, emit
+from geventws.net.threads import get_ident
 from geventws.net.transport import Transport
 
 __all__ = ["Link"]

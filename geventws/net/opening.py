@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from email.utils import formatdate
 from typing import Any
@@ -82,7 +83,11 @@ class OpeningConnection(Connection):
     def _wake_opener(self) -> None:
         opener, self._opener = self._opener, None
         if opener is not None:
-            self._guard(opener.switch, opener)
+            try:
+                opener.switch()
+            except BaseException:
+                # It ended by an exception, which must not end the hub.
+                self._state.hub.handle_error(opener, *sys.exc_info())
 
     def _interrupt_opening(self, exc: Exception) -> None:
         """End the wait for the peer's part of the handshake with an exception."""

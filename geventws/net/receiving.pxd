@@ -1,9 +1,10 @@
 cimport cython
 
 from geventws.net cimport endpoint, inbox
+from geventws.net.threads cimport get_ident
 
 cdef class Receiver(endpoint.Endpoint):
     cdef public bint _streaming
 
     @cython.locals(inbox=inbox.Inbox)
-    cpdef _wait_for_message(self)
+    cdef _wait_for_message(self)

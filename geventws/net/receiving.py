@@ -13,7 +13,7 @@ from gevent.exceptions import BlockingSwitchOutError
 
 from geventws.core.exceptions import ConcurrencyError, ConnectionClosedOK
 from geventws.net import endpoint
-from geventws.net.hubs import get_ident
+from geventws.net.threads import get_ident
 
 __all__ = ["Receiver"]
 

@@ -1,12 +1,13 @@
 cimport cython
 
 from geventws.net cimport hubs, receiving
+from geventws.net.threads cimport get_ident
 
 cdef Py_ssize_t TURN_BYTES, TURN_COST
 
 cdef class Sender(receiving.Receiver):
     cdef public object _fragmenting
 
-    @cython.locals(state=hubs.HubState, now=double)
-    cpdef _prepare_to_send(self, bint between=*)
-    cpdef _hand_over(self, bytes frame)
+    @cython.locals(state=hubs.HubState)
+    cdef _prepare_to_send(self, bint between=*)
+    cdef _hand_over(self, bytes frame)

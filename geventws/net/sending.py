@@ -13,8 +13,8 @@ from geventws.core.exceptions import ConcurrencyError
 from geventws.core.frames import CloseCode, Opcode
 from geventws.core.states import State
 from geventws.net import receiving
-from geventws.net.hubs import get_ident
 from geventws.net.pings import Ping, PingBook
+from geventws.net.threads import get_ident
 
 __all__ = ["BytesLike", "Data", "Sender", "to_bytes"]
 
@@ -107,11 +107,6 @@ class Sender(receiving.Receiver):
                 else:
                     self._flush()
             else:
-                # The loop's own time changes with each turn, and costs 20 ns to read.
-                now = state.loop.now()
-                if now != state.turn:
-                    state.turn = now
-                    state.spent = 0
                 state.spent += TURN_COST
                 if state.spent < TURN_BYTES or not self._give_way():
                     return

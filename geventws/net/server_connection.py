@@ -177,7 +177,7 @@ class ServerConnection(OpeningConnection):
 
     def _accept(self, response: Response, data: bytes, accepted: Accepted) -> None:
         self._response = data
-        self._write(data)
+        self._write_head(data)
         self._note_response(">", response)
         self._protocol.open(accepted.extensions, accepted.subprotocol)
         self._protocol.journal.line(logging.INFO, "connection open")
@@ -224,7 +224,7 @@ class ServerConnection(OpeningConnection):
     def _send_response(self, response: Response, note: str, linger: bool = True) -> None:
         """Send a response that is not 101, then close TCP."""
         self._response = response
-        self._write(response.serialize())
+        self._write_head(response.serialize())
         self._note_response(">", response)
         status = response.status_code, response.reason_phrase
         self._protocol.journal.line(logging.INFO, note, *status)

@@ -14,13 +14,13 @@ cdef class Stream:
     cdef public double _last_write
 
     @cython.locals(transport=transport.Transport, sent=Py_ssize_t)
-    cpdef _write(self, data)
+    cdef _write(self, data)
     @cython.locals(now=double)
-    cpdef _write_joined(self, bytes data)
+    cdef _write_joined(self, bytes data)
     cdef _enqueue(self, data)
-    cpdef _write_pongs(self, list pongs)
+    cdef _write_pongs(self, list pongs)
     @cython.locals(transport=transport.Transport, sent=Py_ssize_t)
-    cpdef _flush(self)
+    cdef _flush(self)
     cdef bint _next_chunk(self) except -1
     cdef _drained(self)
     cpdef _watch_writes(self)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections import deque
-from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +106,10 @@ class Stream:
         elif transport.unsent:
             self._watch_writes()
 
+    def _write_head(self, data: bytes) -> None:
+        """Hand a head of the opening handshake over."""
+        self._write(data)
+
     def _write_joined(self, data: bytes) -> None:
         """Hand a frame over, together with others that follow at once.
 
@@ -130,7 +133,7 @@ class Stream:
         """Flush what was joined, at the next turn of the loop."""
         self._flushing = False
         if self._queued and not self._writing and not self._batches:
-            self._guard(self._flush)
+            self._flush_in_hub()
 
     def _enqueue(self, data: bytes | memoryview) -> None:
         if self._queue is None:
@@ -215,7 +218,7 @@ class Stream:
             self._write_watcher.start(self._on_writable)
 
     def _on_writable(self) -> None:
-        self._guard(self._flush)
+        self._flush_in_hub()
         if self._senders and self._queued + self._transport.unsent <= self._low:
             self._wake_senders()
 
@@ -263,9 +266,9 @@ class Stream:
             self._transport.close()
         self._state.streams.discard(self)
 
-    def _guard(self, function: Callable[..., object], context: object = None) -> None:
-        """Call a function in the hub, from where no exception may escape."""
+    def _flush_in_hub(self) -> None:
+        """Flush in the hub, from where no exception may escape."""
         try:
-            function()
+            self._flush()
         except BaseException:
-            self._state.hub.handle_error(context or self, *sys.exc_info())
+            self._state.hub.handle_error(self, *sys.exc_info())

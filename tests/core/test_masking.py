@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from geventws.core.masking import apply_mask, copy, unmask
+from geventws.core.masking import apply_mask, copy, unmask, unmask_text
 
 
 def masked_by_definition(data: bytes, key: bytes) -> bytes:
@@ -56,3 +56,16 @@ def test_takes_a_part(start: int, size: int) -> None:
     assert copy(bytearray(data), start, start + size) == part
     framed = bytearray(data[:start] + key + part + b"rest")
     assert unmask(framed, start, start + 4 + size) == masked_by_definition(part, key)
+
+
+@pytest.mark.parametrize("text", ["", "a", "Hello", "grüße €100", "x" * 5000, "\U0001f600" * 9])
+def test_unmasks_text(text: str) -> None:
+    key, data = b"\x01\x80\xff\x7f", text.encode()
+    framed = bytearray(b"??" + key + apply_mask(data, key, 0, len(data)) + b"rest")
+    assert unmask_text(framed, 2, 6 + len(data)) == text
+    assert framed[-4:] == b"rest"
+
+
+def test_unmasks_no_broken_text() -> None:
+    with pytest.raises(UnicodeDecodeError, match="invalid start byte"):
+        unmask_text(bytearray(b"\0\0\0\0a\xff"), 0, 6)

@@ -445,7 +445,7 @@ def test_finished_connections_are_freed_by_reference_counting(
         elif how == "reset":
             client._lost()
         elif how == "failure":
-            ws._write(b"\xff\xff")
+            ws._write_head(b"\xff\xff")
         else:
             client.close()
         assert client.wait_closed(PATIENCE) and ws.wait_closed(PATIENCE)

@@ -14,7 +14,8 @@ import gevent.subprocess
 import pytest
 
 from geventws import ConcurrencyError, connect
-from geventws.net.hubs import HubState, get_hub_state, get_ident
+from geventws.net.hubs import HubState, get_hub_state
+from geventws.net.threads import get_ident
 from tests.net.support import PATIENCE, echo, pair, raw_client, serving, until, uri_of
 
 # The native one, under monkey patching, too.

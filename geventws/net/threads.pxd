@@ -1,0 +1,1 @@
+cpdef unsigned long get_ident() noexcept
