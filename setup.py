@@ -10,6 +10,7 @@ from setuptools import Extension, setup
 
 COMPILED = [
     "core/masking.pyx",
+    "core/payload.pyx",
     "core/codec.py",
     "core/journal.py",
     "core/messages.py",

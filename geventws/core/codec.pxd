@@ -1,5 +1,6 @@
 cimport cython
 
+from geventws.core cimport payload
 from geventws.core.masking cimport apply_mask, copy, unmask, unmask_text
 
 cdef int WHOLE_TEXT, WHOLE_BINARY, RSV_BITS, CONTROL_BIT, KIND_BITS, MASK_BIT, LENGTH_BITS
@@ -17,9 +18,8 @@ cdef class FrameDecoder:
     cdef int _mask_bit
     cdef bytearray _data
     cdef Py_ssize_t _pos, _end
-    cdef bytes _key
-    cdef long long _missing
-    cdef list _pieces
+    cdef payload.Payload _payload
+    cdef long long _size
 
     cpdef lend(self, bytearray buffer, Py_ssize_t size)
     cpdef keep(self)
@@ -31,8 +31,7 @@ cdef class FrameDecoder:
     @cython.locals(data=bytearray)
     cdef long long _decode_length(self, Py_ssize_t pos, int width) except -1
     cdef _begin_payload(self, int head, Py_ssize_t pos, Py_ssize_t start, long long length)
-    @cython.locals(data=bytearray, start=Py_ssize_t, stop=Py_ssize_t, pieces=list, piece=bytes,
-                   turn=Py_ssize_t)
+    @cython.locals(payload=payload.Payload)
     cdef bytes _decode_rest(self)
     cdef _check_head(self, int head)
     cdef _check_control(self, int head, int length)

@@ -7,8 +7,9 @@ import os
 from geventws.core.exceptions import PayloadTooBig, ProtocolError
 from geventws.core.frames import FIN, WHOLE_BINARY, WHOLE_TEXT
 from geventws.core.masking import apply_mask, copy, unmask, unmask_text
+from geventws.core.payload import Payload
 
-__all__ = ["FrameDecoder", "encode_frame"]
+__all__ = ["FrameDecoder", "encode_frame", "encode_header"]
 
 # A frame's first byte...
 RSV_BITS = 0x70
@@ -19,10 +20,6 @@ KIND_BITS = 0x07
 # ...and its second.
 MASK_BIT = 0x80
 LENGTH_BITS = 0x7F
-
-# Pieces of an unfinished frame are joined up to this many bytes, so that a peer that sends
-# byte by byte cannot make each byte cost an object.
-SMALL_PIECE = 4096
 
 # Stands for no limit, in bytes: a number where None would cost a test for each frame.
 UNLIMITED = 1 << 62
@@ -47,17 +44,28 @@ def encode_frame(head: int, payload: bytes, mask: bool) -> bytes:
             return BINARY_HEADERS[length] + payload
         if head == WHOLE_TEXT:
             return TEXT_HEADERS[length] + payload
-    mask_bit = MASK_BIT if mask else 0
-    if length < 126:
-        header = bytes((head, mask_bit | length))
-    elif length < 65536:
-        header = bytes((head, mask_bit | 126, length >> 8, length & 0xFF))
-    else:
-        header = bytes((head, mask_bit | 127)) + length.to_bytes(8, "big")
+    header = encode_header(head, length, mask)
     if mask:
         key = os.urandom(4)
         return b"".join((header, key, apply_mask(payload, key, 0, length)))
     return header + payload
+
+
+def encode_header(head: int, length: int, mask: bool) -> bytes:
+    """Return what stands before the masking key and the payload.
+
+    Args:
+        head: the first byte.
+        length: how many bytes the payload has.
+        mask: whether it is masked.
+    """
+    mask_bit = MASK_BIT if mask else 0
+    # 5.2: "the minimal number of bytes MUST be used to encode the length".
+    if length < 126:
+        return bytes((head, mask_bit | length))
+    if length < 65536:
+        return bytes((head, mask_bit | 126, length >> 8, length & 0xFF))
+    return bytes((head, mask_bit | 127)) + length.to_bytes(8, "big")
 
 
 class FrameDecoder:
@@ -75,11 +83,10 @@ class FrameDecoder:
     __slots__ = (
         "_data",
         "_end",
-        "_key",
         "_mask_bit",
-        "_missing",
-        "_pieces",
+        "_payload",
         "_pos",
+        "_size",
         "discarding",
         "empty",
         "head",
@@ -100,8 +107,9 @@ class FrameDecoder:
         self.message_size = 0
         # The reserved bits that negotiated extensions use.
         self.rsv = 0
-        # What the last `decode` took of an unfinished data frame's payload.
-        self.partial = b""
+        # What the last `decode` took of an unfinished data frame's payload, if it may be text;
+        # None if that was nothing.
+        self.partial: bytes | None = None
         self._mask_bit = MASK_BIT if masked else 0
         # Whether to ignore what arrives from now on.
         self.discarding = False
@@ -111,12 +119,11 @@ class FrameDecoder:
         self._data = NOTHING
         self._pos = 0
         self._end = 0
-        # The unfinished frame: first byte, masking key rotated to the next byte, bytes that
-        # are missing (0: no frame under way), payload so far.
+        # First byte of the frame that was decoded last, or is under way.
         self.head = 0
-        self._key = b""
-        self._missing = 0
-        self._pieces: list[bytes] | None = None
+        # The payload of the frame under way, as far as it is there, and its whole size.
+        self._payload: Payload | None = None
+        self._size = 0
 
     def feed(self, data: bytes) -> None:
         """Add bytes from the network."""
@@ -154,13 +161,12 @@ class FrameDecoder:
         """Forget what is not decoded, and ignore what arrives from now on."""
         self.discarding = True
         self._forget()
-        self._pieces = None
-        self._missing = 0
+        self._payload = None
 
     @property
     def between_frames(self) -> bool:
         """Whether the bytes fed so far end with a whole frame."""
-        return not self._missing and self.empty
+        return self._payload is None and self.empty
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -168,9 +174,8 @@ class FrameDecoder:
 
         The parts of a frame: its first two bytes, a longer length, the masking key, the payload.
         """
-        if self._missing:
-            have = sum(map(len, self._pieces or ()))
-            return have, have + self._missing
+        if self._payload is not None:
+            return self._size - self._payload.missing, self._size
         have = self._end - self._pos
         if have < 2:
             return have, 2
@@ -195,14 +200,14 @@ class FrameDecoder:
         Returns:
             Its unmasked payload, while `head` holds its first byte; or None when more bytes
             are needed; then `partial` holds what could be unmasked of a data frame's payload
-            already.
+            already, unless it is binary.
 
         Raises:
             ProtocolError: the frame breaks section 5.
             PayloadTooBig: it is over ``max_size`` or ``max_fragment_size``.
             UnicodeDecodeError: it is a text message, wanted as `str`, and not UTF-8.
         """
-        if self._missing:
+        if self._payload is not None:
             return self._decode_rest()
         data, pos, end = self._data, self._pos, self._end
         if end - pos < 2:
@@ -257,35 +262,24 @@ class FrameDecoder:
 
     def _begin_payload(self, head: int, pos: int, start: int, length: int) -> None:
         """Remember the header of a frame whose payload is not all there."""
-        self.head, self._key, self._pos = head, bytes(self._data[pos:start]), start
-        self._missing = length
-        self._pieces = []
+        self.head, self._pos, self._size = head, start, length
+        self._payload = Payload(length, bytes(self._data[pos:start]))
 
     def _decode_rest(self) -> bytes | None:
         """Take more of an unfinished frame's payload; return it whole if that finishes it."""
-        data, start, pieces = self._data, self._pos, self._pieces
-        assert pieces is not None
-        stop = start + min(self._missing, self._end - start)
-        self._pos = stop
-        self._missing -= stop - start
-        if self._key:
-            # Straight out of the buffer: a large payload is copied as few times as possible.
-            piece = apply_mask(data, self._key, start, stop)
-            turn = (stop - start) % 4
-            self._key = self._key[turn:] + self._key[:turn]
-        else:
-            piece = copy(data, start, stop)
-        if stop == self._end:
+        payload = self._payload
+        assert payload is not None
+        # Straight out of the buffer: a large payload is not copied twice.
+        self._pos = payload.add(self._data, self._pos, self._end)
+        if self._pos == self._end:
             self._forget()
-        if pieces and len(pieces[-1]) < SMALL_PIECE:
-            pieces[-1] += piece
-        else:
-            pieces.append(piece)
-        if self._missing:
-            self.partial = b"" if self.head & CONTROL_BIT else piece
+        if payload.missing:
+            if not self.head & CONTROL_BIT:
+                # Of a binary frame, it only matters that it is there.
+                self.partial = b"" if self.head & KIND_BITS == 2 else payload.last
             return None
-        self._pieces = None
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self._payload = None
+        return payload.whole()
 
     def _check_head(self, head: int) -> None:
         # 5.2: RSV bits "MUST be 0 unless an extension is negotiated that defines meanings

@@ -6,7 +6,7 @@ import codecs
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from geventws.core.codec import UNLIMITED, FrameDecoder, encode_frame
+from geventws.core.codec import UNLIMITED, FrameDecoder, encode_frame, encode_header
 from geventws.core.exceptions import PayloadTooBig, ProtocolError, TooManyFragments
 from geventws.core.frames import FIN, MAX_CONTROL_PAYLOAD, OPCODE_BITS, Frame, Opcode
 from geventws.core.journal import Journal
@@ -241,6 +241,22 @@ class MessageEncoder:
             return encode_frame(0x80 | kind, data, self._mask)
         self.opcode = None if fin else self.opcode or opcode
         return self.encode(Frame(opcode, data, fin), compress)
+
+    def encode_header(self, opcode: Opcode, length: int) -> bytes | None:
+        """Return the header of a message that goes over the wire as it is.
+
+        A large message need not be copied behind it.
+
+        Args:
+            opcode: `Opcode.TEXT` or `Opcode.BINARY`.
+            length: how many bytes the message has.
+
+        Returns:
+            The header, or None: the message is changed on its way, or noted in the journal.
+        """
+        if self._mask or self.extensions or self._journal.debug or self.opcode is not None:
+            return None
+        return encode_header(FIN | opcode, length, False)
 
     def begin_shared(self) -> Hashable | None:
         """Prepare for a message that is encoded once for several connections.

@@ -181,8 +181,8 @@ class Protocol:
         whole = self._fast and not assembler.busy
         data = decoder.decode(whole)
         if data is None:
-            if decoder.partial:
-                partial, decoder.partial = decoder.partial, b""
+            if decoder.partial is not None:
+                partial, decoder.partial = decoder.partial, None
                 assembler.receive_partial(decoder.head, partial)
             return None
         if isinstance(data, str):

@@ -11,3 +11,4 @@ cdef class Link(stream.Stream):
 
     @cython.locals(protocol=protocol.Protocol, pongs=list, data=bytes)
     cpdef _settle(self)
+    cdef _write_pongs(self, list pongs)

@@ -87,6 +87,17 @@ class Link(stream.Stream):
             self._set_deadline(self._close_timeout)
             self._begin_closing()
 
+    def _write_head(self, data: bytes) -> None:
+        """Hand a head of the opening handshake over."""
+        self._write(data)
+
+    def _write_pongs(self, pongs: list[bytes]) -> None:
+        """Hand pongs over; if they must wait, only the newest, in place of one that waits."""
+        if self._writing and self._queued:
+            self._pong = pongs[-1]
+        else:
+            self._write(b"".join(pongs))
+
     def _begin_closing(self) -> None:
         """The closing handshake began: nobody may send any more."""
         self._wake_senders()

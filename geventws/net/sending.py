@@ -25,6 +25,9 @@ Data = str | BytesLike
 TEXT, BINARY = Opcode.TEXT, Opcode.BINARY
 OPEN = State.OPEN
 
+# Above this many bytes, a system call with two parts is cheaper than a copy.
+LARGE = 16 * 1024
+
 # How much a greenlet may send in one turn of the loop before others get theirs, in bytes...
 TURN_BYTES = 256 * 1024
 # ...and what a send costs beside its bytes: 128 small sends take about a millisecond.
@@ -77,8 +80,13 @@ class Sender(receiving.Receiver):
             self._send_fragments(message, text, compress)
             return
         self._prepare_to_send()
-        opcode = TEXT if is_text else BINARY
-        self._hand_over(self._protocol.encoder.encode_data(opcode, data, True, compress))
+        opcode, encoder = TEXT if is_text else BINARY, self._protocol.encoder
+        if len(data) > LARGE and not self._batches:
+            header = encoder.encode_header(opcode, len(data))
+            if header is not None:
+                self._hand_over_large(header, data)
+                return
+        self._hand_over(encoder.encode_data(opcode, data, True, compress))
 
     def _prepare_to_send(self, between: bool = False) -> None:
         """Wait until a frame may be handed over; see `send` for what it raises.
@@ -140,6 +148,13 @@ class Sender(receiving.Receiver):
             raise self._closed_exception()
         if self._debug:
             self._emit_elsewhere()
+
+    def _hand_over_large(self, header: bytes, payload: bytes) -> None:
+        """Give a whole frame away, without copying its parts together."""
+        self._state.spent += len(payload)
+        self._write_large(header, payload)
+        if self._broken:
+            raise self._closed_exception()
 
     def _send_fragments(
         self, fragments: Iterable[Data], text: bool | None, compress: bool | None

@@ -15,10 +15,11 @@ cdef class Stream:
 
     @cython.locals(transport=transport.Transport, sent=Py_ssize_t)
     cdef _write(self, data)
+    @cython.locals(sent=Py_ssize_t)
+    cdef _write_large(self, bytes header, bytes payload)
     @cython.locals(now=double)
     cdef _write_joined(self, bytes data)
     cdef _enqueue(self, data)
-    cdef _write_pongs(self, list pongs)
     @cython.locals(transport=transport.Transport, sent=Py_ssize_t)
     cdef _flush(self)
     cdef bint _next_chunk(self) except -1

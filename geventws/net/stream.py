@@ -106,9 +106,24 @@ class Stream:
         elif transport.unsent:
             self._watch_writes()
 
-    def _write_head(self, data: bytes) -> None:
-        """Hand a head of the opening handshake over."""
-        self._write(data)
+    def _write_large(self, header: bytes, payload: bytes) -> None:
+        """Hand a frame over, as `_write`, whose parts should not be copied together."""
+        if self._queued:
+            self._flush()
+        if self._queued or self._transport.unsent:
+            self._write(header + payload)
+            return
+        try:
+            sent = self._transport.send_large(header, payload)
+        except OSError as exc:
+            self._write_failed(exc)
+            return
+        if sent < len(header):
+            self._enqueue(memoryview(header + payload)[sent:])
+        elif sent < len(header) + len(payload):
+            self._enqueue(memoryview(payload)[sent - len(header) :])
+        if self._queued or self._transport.unsent:
+            self._watch_writes()
 
     def _write_joined(self, data: bytes) -> None:
         """Hand a frame over, together with others that follow at once.
@@ -140,13 +155,6 @@ class Stream:
             self._queue = deque()
         self._queue.append(data)
         self._queued += len(data)
-
-    def _write_pongs(self, pongs: list[bytes]) -> None:
-        """Hand pongs over; if they must wait, only the newest, in place of one that waits."""
-        if self._writing and self._queued:
-            self._pong = pongs[-1]
-        else:
-            self._write(b"".join(pongs))
 
     def _write_eof(self) -> None:
         """End our half of the stream behind what is queued."""

@@ -7,6 +7,7 @@ cdef class Transport:
 
     cpdef Py_ssize_t receive(self, hubs.HubState state) except -2
     cpdef Py_ssize_t send(self, object data) except -2
+    cpdef Py_ssize_t send_large(self, bytes header, bytes payload) except -2
     cpdef flush(self)
     cpdef close(self)
     cpdef abandon(self)

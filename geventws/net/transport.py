@@ -97,6 +97,13 @@ class Transport:
         except BlockingIOError:
             return 0
 
+    def send_large(self, header: bytes, payload: bytes) -> int:
+        """Write a header and a payload, without copying them together; see `send`."""
+        try:
+            return self.sock.sendmsg((header, payload))
+        except BlockingIOError:
+            return 0
+
     def flush(self) -> None:
         """Write what is left of ciphertext, as far as it fits."""
 
