@@ -14,6 +14,7 @@ COMPILED = [
     "core/codec.py",
     "core/journal.py",
     "core/messages.py",
+    "core/output.py",
     "core/protocol.py",
     "net/threads.pyx",
     "net/hubs.py",

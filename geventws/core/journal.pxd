@@ -1,3 +1,3 @@
 cdef class Journal:
     cdef public bint debug
-    cdef public list lines
+    cdef list _lines

@@ -36,11 +36,30 @@ class Journal:
         debug: whether to keep lines of level DEBUG.
     """
 
-    __slots__ = ("debug", "lines")
+    __slots__ = ("_lines", "debug")
 
     def __init__(self, debug: bool) -> None:
         self.debug = debug
-        self.lines: list[Line] = []
+        self._lines: list[Line] | None = None
+
+    @property
+    def lines(self) -> list[Line]:
+        """The lines that wait; a list only while there are any, which most never have."""
+        if self._lines is None:
+            self._lines = []
+        return self._lines
+
+    @property
+    def waiting(self) -> bool:
+        """Whether lines wait to be emitted."""
+        return bool(self._lines)
+
+    def take(self) -> Line:
+        """Take the first line; there must be one."""
+        line = self.lines.pop(0)
+        if not self._lines:
+            self._lines = None
+        return line
 
     def debug_line(self, message: str, *args: object, exc: BaseException | None = None) -> None:
         """Write a line of level DEBUG, if those are kept.

@@ -1,15 +1,11 @@
 cimport cython
 
-from geventws.core cimport codec, journal, messages
+from geventws.core cimport codec, messages, output
 
 cdef int WHOLE_TEXT, WHOLE_BINARY
 
-cdef class Protocol:
-    cdef public object side, state, subprotocol, closing
-    cdef public bint eof_sent
-    cdef public list pongs, output
-    cdef public journal.Journal journal
-    cdef public messages.MessageEncoder encoder
+cdef class Protocol(output.Output):
+    cdef public object subprotocol, max_fragments
     cdef public codec.FrameDecoder decoder
     cdef public messages.MessageAssembler _assembler
     cdef public bint _fast

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from geventws.core.closing import Closing, close_for
+from geventws.core import output
+from geventws.core.closing import close_for
 from geventws.core.codec import FrameDecoder
 from geventws.core.exceptions import (
-    InvalidState,
     PayloadTooBig,
     ProtocolError,
     TooManyFragments,
 )
-from geventws.core.frames import WHOLE_BINARY, WHOLE_TEXT, Close, CloseCode, Frame, Opcode
-from geventws.core.journal import Journal
-from geventws.core.messages import MAX_FRAGMENTS, Fragment, MessageAssembler, MessageEncoder
+from geventws.core.frames import WHOLE_BINARY, WHOLE_TEXT, Close, Frame, Opcode
+from geventws.core.messages import MAX_FRAGMENTS, Fragment, MessageAssembler
+from geventws.core.output import SEND_EOF
 from geventws.core.states import Side, State
 
 if TYPE_CHECKING:
@@ -27,9 +27,6 @@ __all__ = ["FAILURES", "MAX_SIZE", "SEND_EOF", "Event", "Protocol"]
 # would let a handful of peers exhaust memory.
 MAX_SIZE = 2**20
 
-# In the output, stands for the end of the stream: half-close the TCP connection.
-SEND_EOF = b""
-
 # What `next_event` returns: a message, a part of one, or a control frame.
 Event = str | bytes | Fragment | Frame
 
@@ -37,7 +34,7 @@ Event = str | bytes | Fragment | Frame
 FAILURES = (ProtocolError, PayloadTooBig, TooManyFragments, UnicodeDecodeError)
 
 
-class Protocol:
+class Protocol(output.Output):
     """One end of a WebSocket connection, without I/O.
 
     Give it what arrives with `receive_data` and `receive_eof`, take events from `events`,
@@ -55,15 +52,8 @@ class Protocol:
     __slots__ = (
         "_assembler",
         "_fast",
-        "closing",
         "decoder",
-        "encoder",
-        "eof_sent",
-        "journal",
-        "output",
-        "pongs",
-        "side",
-        "state",
+        "max_fragments",
         "subprotocol",
     )
 
@@ -75,34 +65,24 @@ class Protocol:
         max_fragments: int | None = MAX_FRAGMENTS,
         debug: bool = False,
     ) -> None:
-        self.side = side
-        self.state = State.CONNECTING
+        super().__init__(side, debug)
         # Result of the opening handshake.
         self.subprotocol: str | None = None
-        # The close frames received and sent.
-        self.closing = Closing()
-        self.eof_sent = False
-        # Answers to pings, until they are taken. 5.5.3: "the endpoint MAY elect to send a Pong
-        # frame for only the most recently processed Ping frame"; whoever cannot write now
-        # should.
-        self.pongs: list[bytes] = []
-        # What happened, for the log; the caller empties it once bytes are handed over.
-        self.journal = Journal(debug)
-        # From messages to bytes.
-        self.encoder = MessageEncoder(side is Side.CLIENT, self.journal)
         # From bytes to messages.
         size, fragment_size = max_size if isinstance(max_size, tuple) else (max_size, None)
         self.decoder = FrameDecoder(side is Side.SERVER, size, fragment_size)
-        self._assembler = MessageAssembler(self.decoder, max_fragments)
-        # Frames and SEND_EOF that wait to be taken by `data_to_send`.
-        self.output: list[bytes] = []
+        self.max_fragments = max_fragments
+        # Made for the first frame that is no whole message.
+        self._assembler: MessageAssembler | None = None
         # Whether whole messages need no extension and no line in the journal.
         self._fast = False
-        self.journal.debug_line("= connection is %s", State.CONNECTING.name)
 
-    def _set_state(self, state: State) -> None:
-        self.state = state
-        self.journal.debug_line("= connection is %s", state.name)
+    @property
+    def assembler(self) -> MessageAssembler:
+        """What makes messages of frames that are not whole messages."""
+        if self._assembler is None:
+            self._assembler = MessageAssembler(self.decoder, self.max_fragments)
+        return self._assembler
 
     # Opening and ending.
 
@@ -113,7 +93,8 @@ class Protocol:
             extensions: those that were negotiated, in the order of the handshake's answer.
             subprotocol: the one that was negotiated, if any.
         """
-        self.encoder.extensions = self._assembler.extensions = tuple(extensions)
+        if extensions:
+            self.encoder.extensions = self.assembler.extensions = tuple(extensions)
         self.subprotocol = subprotocol
         for extension in extensions:
             self.decoder.rsv |= extension.rsv1 << 6 | extension.rsv2 << 5 | extension.rsv3 << 4
@@ -133,13 +114,6 @@ class Protocol:
         exc = self.decoder.eof_error()
         self.decoder.discard()
         return exc
-
-    def send_eof(self) -> None:
-        """Half-close the TCP connection, once what stands before in the output is written."""
-        if not self.eof_sent:
-            self.eof_sent = True
-            self.output.append(SEND_EOF)
-            self.journal.debug_line("> EOF")
 
     def end(self) -> None:
         """Enter the state CLOSED: TCP is closed (RFC 6455, section 7.1.4)."""
@@ -178,12 +152,12 @@ class Protocol:
                 connection must be failed with it: see `fail_with`.
         """
         decoder, assembler = self.decoder, self._assembler
-        whole = self._fast and not assembler.busy
+        whole = self._fast and (assembler is None or not assembler.busy)
         data = decoder.decode(whole)
         if data is None:
             if decoder.partial is not None:
                 partial, decoder.partial = decoder.partial, None
-                assembler.receive_partial(decoder.head, partial)
+                self.assembler.receive_partial(decoder.head, partial)
             return None
         if isinstance(data, str):
             return data
@@ -194,14 +168,12 @@ class Protocol:
         return self._receive_frame(Frame.from_head(decoder.head, data))
 
     def _receive_frame(self, frame: Frame) -> Event:
-        frame = self._assembler.decode(frame)
+        frame = self.assembler.decode(frame)
         self.journal.debug_line("< %s", frame)
         if frame.opcode < Opcode.CLOSE:
-            return self._assembler.receive(frame.opcode, frame.data, frame.fin)
+            return self.assembler.receive(frame.opcode, frame.data, frame.fin)
         if frame.opcode is Opcode.PING:
-            # 5.5.2: "Upon receipt of a Ping frame, an endpoint MUST send a Pong frame in
-            # response, unless it already received a Close frame."
-            self.pongs.append(self.encoder.encode_control(Opcode.PONG, frame.data))
+            self._answer_ping(frame)
         return frame
 
     def receive_close(self, frame: Frame) -> None:
@@ -225,65 +197,7 @@ class Protocol:
         if self.side is Side.SERVER:
             self.send_eof()
 
-    # Sending.
-
-    def data_to_send(self) -> list[bytes]:
-        """Take what must be written to the network; `SEND_EOF` means to half-close it."""
-        output, self.output, self.pongs = self.pongs + self.output, [], []
-        return output
-
-    def send_data(
-        self, opcode: Opcode, data: bytes, fin: bool = True, compress: bool | None = None
-    ) -> None:
-        """Send a message or a fragment; arguments as for `MessageEncoder.encode_data`.
-
-        Raises:
-            InvalidState: the connection is not open.
-            ProtocolError: the frame may not follow the one before.
-        """
-        self._require_open()
-        self.output.append(self.encoder.encode_data(opcode, data, fin, compress))
-
-    def send_ping(self, data: bytes) -> None:
-        """Send a ping of up to 125 bytes (RFC 6455, section 5.5.2)."""
-        self._require_open()
-        self.output.append(self.encoder.encode_control(Opcode.PING, data))
-
-    def send_pong(self, data: bytes) -> None:
-        """Send a pong of up to 125 bytes that answers no ping (RFC 6455, section 5.5.3)."""
-        self._require_open()
-        self.output.append(self.encoder.encode_control(Opcode.PONG, data))
-
-    def _require_open(self) -> None:
-        if self.state is not State.OPEN:
-            raise InvalidState(f"connection is {self.state.name.lower()}")
-
     # Closing.
-
-    def send_close(self, code: int | None = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
-        """Begin the closing handshake (RFC 6455, section 7.1.2).
-
-        Args:
-            code: the close code; None sends a close frame without one.
-            reason: at most 123 bytes of UTF-8.
-
-        Raises:
-            InvalidState: the connection is not open.
-            ProtocolError: the code may not be sent, or the reason is too long.
-        """
-        self._require_open()
-        if code is not None:
-            close = Close(code, reason)
-            self._send_close_frame(close, close.serialize())
-        elif reason:
-            raise ProtocolError("cannot send a reason without a code")
-        else:
-            self._send_close_frame(Close(CloseCode.NO_STATUS_RCVD, ""), b"")
-
-    def _send_close_frame(self, close: Close, data: bytes) -> None:
-        self.output.append(self.encoder.encode_control(Opcode.CLOSE, data))
-        self.closing.send(close)
-        self._set_state(State.CLOSING)
 
     def fail(self, code: int, reason: str = "") -> None:
         """Fail the connection with a close code and reason (RFC 6455, section 7.1.7)."""

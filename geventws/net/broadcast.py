@@ -79,7 +79,7 @@ def _deliver(
     if failure is None:
         connection._write(_encode(connection, opcode, data, frames))
         failure = _write_error(connection)
-    if connection._protocol.journal.lines:
+    if connection._protocol.journal.waiting:
         connection._emit_elsewhere()
     return failure
 

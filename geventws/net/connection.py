@@ -26,7 +26,15 @@ class Connection(Sender):
     or `geventws.serve`; attributes of your own may be set on them.
     """
 
-    __slots__ = ("_id", "_local_address", "_remote_address", "_request", "_response")
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_id",
+        "_local_address",
+        "_remote_address",
+        "_request",
+        "_response",
+    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -93,9 +93,12 @@ class Endpoint(heartbeat.Heartbeat):
         if not self._stalled and self._protocol.state is not State.CLOSED:
             debug = self._protocol.journal.debug
             read = self._spawn_reader if debug else self._read
-            self._read_watcher.start(read, pass_events=True)
+            if self._state.tells_errors:
+                self._read_watcher.start(read, pass_events=True)
+            else:
+                self._read_watcher.start(read)
 
-    def _spawn_reader(self, events: int) -> None:
+    def _spawn_reader(self, events: int = 0) -> None:
         """Read where the log may be written, as it will be: in a greenlet."""
         self._read_watcher.stop()
         gevent.spawn(self._read_in_greenlet)

@@ -5,6 +5,6 @@ cdef class HubState:
     cdef public unsigned long thread
     cdef public bytearray buffer
     cdef public set streams
-    cdef public bint created_hub
+    cdef public bint created_hub, tells_errors
     cdef public Py_ssize_t spent
     cdef object __weakref__

@@ -47,6 +47,8 @@ class HubState:
         self.streams: set[Any] = set()
         # Whether geventws made the hub, for a thread that had none.
         self.created_hub = created_hub
+        # Whether the loop tells a watcher of errors, as libuv does, and only once.
+        self.tells_errors = "libuv" in type(hub.loop).__module__
         # Wakes receivers; the first connection makes it.
         self.waker: Any = None
         # Fair sending: what was sent since receivers were woken, and who sent a lot.

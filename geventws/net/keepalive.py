@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import itertools
 import sys
 from time import monotonic
 from typing import Any, Protocol
@@ -32,19 +31,17 @@ class Deadline:
 
     Args:
         when: the moment, on the clock of its `Keepalive`.
-        order: breaks ties.
         owner: whom to tell; None once it is cancelled.
     """
 
-    __slots__ = ("order", "owner", "when")
+    __slots__ = ("owner", "when")
 
-    def __init__(self, when: float, order: int, owner: HasDeadline | None) -> None:
+    def __init__(self, when: float, owner: HasDeadline | None) -> None:
         self.when = when
-        self.order = order
         self.owner = owner
 
     def __lt__(self, other: Deadline) -> bool:
-        return (self.when, self.order) < (other.when, other.order)
+        return self.when < other.when
 
 
 class Keepalive:
@@ -57,7 +54,6 @@ class Keepalive:
     def __init__(self, hub: Any) -> None:
         self._hub = hub
         self._heap: list[Deadline] = []
-        self._order = itertools.count()
         # Entries of the heap that are cancelled.
         self._cancelled = 0
         # By how much deadlines moved because the hub was blocked, in seconds.
@@ -74,7 +70,7 @@ class Keepalive:
 
     def schedule(self, owner: HasDeadline, delay: float) -> Deadline:
         """Call ``owner.on_deadline()`` after a delay in seconds, unless cancelled."""
-        deadline = Deadline(self.now() + delay, next(self._order), owner)
+        deadline = Deadline(self.now() + delay, owner)
         heapq.heappush(self._heap, deadline)
         if self._greenlet is None or self._greenlet.dead:
             self._start()

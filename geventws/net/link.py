@@ -74,7 +74,7 @@ class Link(stream.Stream):
         """Hand over what the protocol has to send, and see what must happen next."""
         protocol = self._protocol
         if protocol.pongs:
-            pongs, protocol.pongs = protocol.pongs, []
+            pongs, protocol.pongs = protocol.pongs, None
             self._write_pongs(pongs)
         for data in protocol.data_to_send():
             if data == SEND_EOF:
@@ -200,18 +200,18 @@ class Link(stream.Stream):
 
         For greenlets that serve all connections: a log handler may block.
         """
-        if self._protocol.journal.lines:
+        if self._protocol.journal.waiting:
             gevent.spawn(self._emit)
 
     def _emit(self) -> None:
         """Write the journal to the log; never in the hub, and never out of order."""
-        lines = self._protocol.journal.lines
-        if not lines or self._emitting:
+        journal = self._protocol.journal
+        if not journal.waiting or self._emitting:
             return
         self._emitting = True
         try:
-            while lines:
-                emit(self._logger, self, lines.pop(0))
+            while journal.waiting:
+                emit(self._logger, self, journal.take())
         except Exception:
             self._state.hub.handle_error(self, *sys.exc_info())
         finally:

@@ -3,8 +3,6 @@ cimport cython
 from geventws.net cimport hubs, transport
 
 cdef class Stream:
-    cdef dict __dict__
-    cdef object __weakref__
     cdef public transport.Transport _transport
     cdef public hubs.HubState _state
     cdef public object _read_watcher, _write_watcher, _queue, _pong, _cause, _senders

@@ -34,8 +34,6 @@ class Stream:
     """
 
     __slots__ = (
-        "__dict__",
-        "__weakref__",
         "_batches",
         "_broken",
         "_cause",

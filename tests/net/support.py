@@ -198,7 +198,7 @@ class Exploding(Extension):
 
 def booby_trap(ws: Any, exc: BaseException) -> None:
     """Let the next frame that a connection receives raise an exception where none may."""
-    ws._protocol._assembler.extensions = (Exploding(exc),)
+    ws._protocol.assembler.extensions = (Exploding(exc),)
     ws._protocol._fast = False
 
 
