@@ -282,7 +282,8 @@ class MessageEncoder:
 
     def encode(self, frame: Frame, compress: bool | None = None) -> bytes:
         """Return any frame as it goes over the wire."""
-        self._journal.debug_line("> %s", frame)
+        if self._journal.debug:
+            self._journal.debug_line("> %s", frame)
         for extension in self.extensions:
             frame = extension.encode(frame, compress=compress)
         return encode_frame(frame.head, frame.data, self._mask)

@@ -169,7 +169,8 @@ class Protocol(output.Output):
 
     def _receive_frame(self, frame: Frame) -> Event:
         frame = self.assembler.decode(frame)
-        self.journal.debug_line("< %s", frame)
+        if self.journal.debug:
+            self.journal.debug_line("< %s", frame)
         if frame.opcode < Opcode.CLOSE:
             return self.assembler.receive(frame.opcode, frame.data, frame.fin)
         if frame.opcode is Opcode.PING:

@@ -16,7 +16,9 @@ cdef class Endpoint(heartbeat.Heartbeat):
     cpdef _read(self, int events=*)
     @cython.locals(inbox=inbox.Inbox, protocol=protocol.Protocol, decoder=codec.FrameDecoder,
                    full=bint)
-    cdef _advance(self)
+    cdef _advance(self, bint receiving=*)
+    cpdef _catch_up(self)
+    cpdef _go_on(self, bint receiving=*)
     cdef _wake(self)
 
 @cython.final

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 import gevent
@@ -17,6 +18,10 @@ from geventws.net.hubs import HubState
 from geventws.net.inbox import Inbox
 
 __all__ = ["Endpoint", "Waker"]
+
+# For how long, in seconds, receivers may go on in a turn of the loop with what was read
+# already; then others get theirs.
+FAIR_TIME = 0.001
 
 
 class Waker:
@@ -45,8 +50,9 @@ class Waker:
     def _run(self) -> None:
         """Resume them, from the hub."""
         endpoints, self._endpoints = self._endpoints, []
-        # Whoever is resumed may send a fair part.
+        # Whoever is resumed may send a fair part, and receive for a while.
         self._state.spent = 0
+        self._state.woken = monotonic()
         try:
             for endpoint in endpoints:
                 endpoint._wake()
@@ -178,8 +184,12 @@ class Endpoint(heartbeat.Heartbeat):
             # Raised again in the main greenlet: out of a callback it would stop the watcher.
             self._state.hub.handle_error(self, type(exc), exc, None)
 
-    def _advance(self) -> None:
-        """Decode what arrived, as far as there is room for it, and react."""
+    def _advance(self, receiving: bool = False) -> None:
+        """Decode what arrived, as far as there is room for it, and react.
+
+        Args:
+            receiving: whether it is called by a receiver, which then takes what was decoded.
+        """
         protocol, inbox = self._protocol, self._inbox
         decoder = protocol.decoder
         try:
@@ -206,7 +216,7 @@ class Endpoint(heartbeat.Heartbeat):
                     break
         except FAILURES as exc:
             self._deferred = exc
-        if self._receiver is not None and inbox.size:
+        if inbox.size and (self._receiver is not None or (receiving and self._deferred)):
             self._waker.add(self)
         elif self._deferred is not None:
             self._handle_deferred()
@@ -243,10 +253,25 @@ class Endpoint(heartbeat.Heartbeat):
             self._stalled = False
             self._state.loop.run_callback(self._in_hub, self._go_on)
 
-    def _go_on(self) -> None:
+    def _catch_up(self) -> None:
+        """Go on where `_stall` paused, for a receiver that has made room.
+
+        At once where that is fair: a callback of the hub for every few messages would double
+        the cost of a stream of small ones.
+        """
+        if self._debug or monotonic() - self._state.woken > FAIR_TIME:
+            self._unstall()
+            return
+        self._stalled = False
+        try:
+            self._go_on(receiving=True)
+        except BaseException as exc:
+            self._receive_bug(exc)
+
+    def _go_on(self, receiving: bool = False) -> None:
         if self._protocol.state is not State.CLOSED:
             try:
-                self._advance()
+                self._advance(receiving)
                 if self._transport.again:
                     self._read_again()
             finally:

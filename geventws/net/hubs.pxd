@@ -7,4 +7,5 @@ cdef class HubState:
     cdef public set streams
     cdef public bint created_hub, tells_errors
     cdef public Py_ssize_t spent
+    cdef public double woken
     cdef object __weakref__

@@ -51,6 +51,8 @@ class HubState:
         self.tells_errors = "libuv" in type(hub.loop).__module__
         # Wakes receivers; the first connection makes it.
         self.waker: Any = None
+        # When it last did, on the monotonic clock.
+        self.woken = 0.0
         # Fair sending: what was sent since receivers were woken, and who sent a lot.
         self.spent = 0
         self.sender: Any = None

@@ -96,7 +96,7 @@ class Receiver(endpoint.Endpoint):
                 self._wait_with_timeout(timeout)
         message = inbox.get()
         if self._stalled and inbox.size <= inbox.low:
-            self._unstall()
+            self._catch_up()
         if decode is None:
             return message
         if decode:
