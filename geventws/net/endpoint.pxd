@@ -17,7 +17,6 @@ cdef class Endpoint(heartbeat.Heartbeat):
     @cython.locals(inbox=inbox.Inbox, protocol=protocol.Protocol, decoder=codec.FrameDecoder,
                    full=bint)
     cdef _advance(self, bint receiving=*)
-    cpdef _catch_up(self)
     cpdef _go_on(self, bint receiving=*)
     cdef _wake(self)
 

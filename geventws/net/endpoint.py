@@ -19,10 +19,6 @@ from geventws.net.inbox import Inbox
 
 __all__ = ["Endpoint", "Waker"]
 
-# For how long, in seconds, receivers may go on in a turn of the loop with what was read
-# already; then others get theirs.
-FAIR_TIME = 0.001
-
 
 class Waker:
     """Resumes the receivers of a hub, once in a turn of the loop for all that were read.
@@ -252,21 +248,6 @@ class Endpoint(heartbeat.Heartbeat):
         if self._stalled:
             self._stalled = False
             self._state.loop.run_callback(self._in_hub, self._go_on)
-
-    def _catch_up(self) -> None:
-        """Go on where `_stall` paused, for a receiver that has made room.
-
-        At once where that is fair: a callback of the hub for every few messages would double
-        the cost of a stream of small ones.
-        """
-        if self._debug or monotonic() - self._state.woken > FAIR_TIME:
-            self._unstall()
-            return
-        self._stalled = False
-        try:
-            self._go_on(receiving=True)
-        except BaseException as exc:
-            self._receive_bug(exc)
 
     def _go_on(self, receiving: bool = False) -> None:
         if self._protocol.state is not State.CLOSED:

@@ -9,5 +9,6 @@ cdef class Messages:
 cdef class Receiver(endpoint.Endpoint):
     cdef public bint _streaming
 
+    cdef _catch_up(self)
     @cython.locals(inbox=inbox.Inbox)
     cdef _wait_for_message(self)
