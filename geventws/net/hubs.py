@@ -66,6 +66,8 @@ class HubState:
         if self.created_hub and not self.streams:
             main_greenlet = self.hub.parent
             if self.thread == get_ident() and getcurrent() is main_greenlet:
+                # Only once: whoever closes, and the request around it, call this.
+                self.created_hub = False
                 self.keepalive.stop()
                 del self.hub.geventws_state
                 self.hub.destroy(destroy_loop=True)

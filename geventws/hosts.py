@@ -1,0 +1,190 @@
+"""WSGI servers: how to take a request's socket over from each of them."""
+
+from __future__ import annotations
+
+import _socket
+import importlib
+import io
+import os
+import ssl
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gevent.pywsgi import WSGIHandler
+
+from geventws.net.borrowed import BorrowedTransport, DuplicateTransport, borrow_transport
+
+__all__ = ["Host", "UnsupportedServer", "find_host"]
+
+INSTEAD = (
+    "use gevent's pywsgi, gunicorn (worker gevent, gevent_pywsgi or gthread), or geventws.serve()"
+)
+
+# Servers that keep the socket to themselves, by how their SERVER_SOFTWARE begins.
+IMPOSSIBLE = {
+    "waitress": "waitress",
+    "bjoern": "bjoern",
+    "WSGIServer": "wsgiref",
+    "mod_wsgi": "mod_wsgi",
+    "Apache": "mod_wsgi",
+    "CherryPy": "cheroot",
+    "Cheroot": "cheroot",
+    "meinheld": "meinheld",
+}
+
+
+class UnsupportedServer(RuntimeError):
+    """The WSGI server does not let applications have its socket."""
+
+
+class Host:
+    """What a WSGI server lends to a request.
+
+    Args:
+        sock: the client's socket, as the server uses it.
+        start_response: the server's, or a middleware's.
+    """
+
+    def __init__(self, sock: Any, start_response: Callable[..., Any]) -> None:
+        self.sock = sock
+        self.start_response = start_response
+
+    def make_transport(self) -> BorrowedTransport:
+        """Make what moves the bytes of the WebSocket."""
+        return borrow_transport(self.sock)
+
+    def take_over(self) -> bytes:
+        """Stop the server from reading the socket again.
+
+        Returns:
+            What it has read behind the request's head.
+        """
+        raise NotImplementedError
+
+    def end_request(self) -> None:
+        """Let the server close TCP after the response, as ``Connection: close`` asks for."""
+
+
+class PywsgiHost(Host):
+    """gevent.pywsgi, and gunicorn's worker gevent_pywsgi.
+
+    It leaves the loop over the requests of a connection once its file is closed.
+    """
+
+    def __init__(self, environ: Mapping[str, Any], start_response: Callable[..., Any]) -> None:
+        reader = environ["wsgi.input"]
+        self._reader = getattr(reader, "rfile", reader)
+        super().__init__(self._reader.raw._sock, start_response)
+
+    def take_over(self) -> bytes:
+        early = read_ahead(self._reader)
+        # It frees the 8 KiB of its buffer, too.
+        self._reader.close()
+        return early
+
+
+class GunicornHost(Host):
+    """gunicorn's workers gevent and gthread, and sync, where a WebSocket blocks the worker.
+
+    It looks for another request in what its unreader has; that is nothing from now on.
+    """
+
+    def __init__(self, environ: Mapping[str, Any], start_response: Callable[..., Any]) -> None:
+        super().__init__(environ["gunicorn.socket"], start_response)
+        self._unreader = environ["wsgi.input"].reader.unreader
+
+    def take_over(self) -> bytes:
+        early: bytes = self._unreader.buf.getvalue()
+        self._unreader.buf = io.BytesIO()
+        self._unreader.chunk = read_nothing
+        self.end_request()
+        return early
+
+    def end_request(self) -> None:
+        # It drops the application's ``Connection: close``.
+        response: Any = getattr(self.start_response, "__self__", None)
+        if hasattr(response, "force_close"):
+            response.force_close()
+
+
+class WerkzeugHost(Host):
+    """Werkzeug's development server, which closes each connection after one request."""
+
+    def __init__(self, environ: Mapping[str, Any], start_response: Callable[..., Any]) -> None:
+        super().__init__(environ["werkzeug.socket"], start_response)
+        self._reader = environ["wsgi.input"]
+
+    def take_over(self) -> bytes:
+        return read_ahead(self._reader)
+
+
+class UwsgiHost(Host):
+    """uWSGI with its gevent loop. What arrives together with the request is lost there."""
+
+    def __init__(self, environ: Mapping[str, Any], start_response: Callable[..., Any]) -> None:
+        # Only inside of uWSGI there is such a module.
+        uwsgi = importlib.import_module("uwsgi")
+        super().__init__(uwsgi.connection_fd(), start_response)
+
+    def make_transport(self) -> BorrowedTransport:
+        # There is no socket object, and the bare number may not be relied on.
+        return DuplicateTransport(_socket.socket(fileno=os.dup(self.sock)))
+
+    def take_over(self) -> bytes:
+        return b""
+
+
+def find_host(environ: Mapping[str, Any], start_response: Callable[..., Any]) -> Host:
+    """Find out which server runs a request.
+
+    Raises:
+        UnsupportedServer: it does not let applications have its socket.
+    """
+    software = environ.get("SERVER_SOFTWARE", "")
+    if environ.get("SERVER_PROTOCOL", "").startswith(("HTTP/2", "HTTP/3")):
+        raise UnsupportedServer(
+            f"this request came over {environ['SERVER_PROTOCOL']}, whose streams share one socket; "
+            f"let the server ({software or 'unknown'}) offer HTTP/1.1 for WebSockets"
+        )
+    try:
+        if "gunicorn.socket" in environ:
+            return GunicornHost(environ, start_response)
+        if "werkzeug.socket" in environ:
+            return WerkzeugHost(environ, start_response)
+        if "uwsgi.version" in environ:
+            return UwsgiHost(environ, start_response)
+        handler = getattr(start_response, "__self__", None)
+        if isinstance(handler, WSGIHandler) or software.startswith("gevent/"):
+            return PywsgiHost(environ, start_response)
+    except AttributeError as exc:
+        raise UnsupportedServer(
+            f"{software or 'the WSGI server'} is known, but its wsgi.input is not: a middleware "
+            f"or another version replaced it; accept the WebSocket outside of that middleware"
+        ) from exc
+    name = next((name for start, name in IMPOSSIBLE.items() if software.startswith(start)), None)
+    if "mod_wsgi.version" in environ:
+        name = "mod_wsgi"
+    raise UnsupportedServer(
+        f"{name or software or 'this WSGI server'} does not let applications have its socket, so "
+        f"it cannot serve WebSockets; {INSTEAD}"
+    )
+
+
+def read_ahead(reader: Any) -> bytes:
+    """Take what a buffered reader has, and what it can get without waiting."""
+    sock = reader.raw._sock
+    timeout = sock.gettimeout()
+    sock.settimeout(0)
+    try:
+        # It reads from the socket once, if its buffer is empty.
+        size = len(reader.peek())
+    except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        return b""
+    finally:
+        sock.settimeout(timeout)
+    return bytes(reader.read1(size)) if size else b""
+
+
+def read_nothing(size: int | None = None) -> bytes:
+    """Stand in for a server's way to read: this is the end."""
+    return b""
