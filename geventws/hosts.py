@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+import contextlib
 import importlib
 import io
 import os
@@ -14,7 +15,7 @@ from gevent.pywsgi import WSGIHandler
 
 from geventws.net.borrowed import BorrowedTransport, DuplicateTransport, borrow_transport
 
-__all__ = ["Host", "UnsupportedServer", "find_host"]
+__all__ = ["Host", "UnsupportedServer", "end_request", "find_host"]
 
 INSTEAD = (
     "use gevent's pywsgi, gunicorn (worker gevent, gevent_pywsgi or gthread), or geventws.serve()"
@@ -49,9 +50,9 @@ class Host:
         self.sock = sock
         self.start_response = start_response
 
-    def make_transport(self) -> BorrowedTransport:
-        """Make what moves the bytes of the WebSocket."""
-        return borrow_transport(self.sock)
+    def make_transport(self, scoped: bool) -> BorrowedTransport:
+        """Make what moves the bytes of the WebSocket; see `borrow_transport`."""
+        return borrow_transport(self.sock, scoped)
 
     def take_over(self) -> bytes:
         """Stop the server from reading the socket again.
@@ -81,6 +82,12 @@ class PywsgiHost(Host):
         # It frees the 8 KiB of its buffer, too.
         self._reader.close()
         return early
+
+    def end_request(self) -> None:
+        # It heeds the application's ``Connection: close``, which may be missing.
+        handler = getattr(self.start_response, "__self__", None)
+        if isinstance(handler, WSGIHandler):
+            handler.close_connection = True
 
 
 class GunicornHost(Host):
@@ -126,7 +133,7 @@ class UwsgiHost(Host):
         uwsgi = importlib.import_module("uwsgi")
         super().__init__(uwsgi.connection_fd(), start_response)
 
-    def make_transport(self) -> BorrowedTransport:
+    def make_transport(self, scoped: bool) -> BorrowedTransport:
         # There is no socket object, and the bare number may not be relied on.
         return DuplicateTransport(_socket.socket(fileno=os.dup(self.sock)))
 
@@ -168,6 +175,16 @@ def find_host(environ: Mapping[str, Any], start_response: Callable[..., Any]) ->
         f"{name or software or 'this WSGI server'} does not let applications have its socket, so "
         f"it cannot serve WebSockets; {INSTEAD}"
     )
+
+
+def end_request(environ: Mapping[str, Any], start_response: Callable[..., Any]) -> None:
+    """Let the server close TCP after the response, if it is known how.
+
+    Where a request for a WebSocket is answered in plain HTTP, what may follow it are frames,
+    not another request.
+    """
+    with contextlib.suppress(UnsupportedServer):
+        find_host(environ, start_response).end_request()
 
 
 def read_ahead(reader: Any) -> bytes:

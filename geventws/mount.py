@@ -78,11 +78,13 @@ class Mount:
         )
         self._select_subprotocol = select_subprotocol
         self._headers = Headers(additional_headers)
-        self._create_connection = create_connection
+        self.create_connection = create_connection
 
-    def accept(self, environ: dict[str, Any], start_response: StartResponse) -> MountedConnection:
-        """Open a WebSocket inside a request; see `accept`."""
-        ws, host = self.connect(environ, start_response)
+    def accept(
+        self, environ: dict[str, Any], start_response: StartResponse, scoped: bool = True
+    ) -> MountedConnection:
+        """Open a WebSocket inside a request; arguments as for `connect` and `open`."""
+        ws, host = self.connect(environ, start_response, scoped=scoped)
         self.open(ws, host)
         return ws
 
@@ -91,8 +93,16 @@ class Mount:
         environ: dict[str, Any],
         start_response: StartResponse,
         create_connection: Callable[..., MountedConnection] | None = None,
+        scoped: bool = True,
     ) -> tuple[MountedConnection, Host]:
         """Make a connection that is not open yet; `open` must follow.
+
+        Args:
+            environ: the request's environ.
+            start_response: the server's.
+            create_connection: makes the connection, instead of the one of the options.
+            scoped: whether the caller sees to it that the connection has ended before the
+                application returns to the server. Otherwise it costs a second descriptor.
 
         Raises:
             UnsupportedServer: the WSGI server does not let applications have its socket.
@@ -101,8 +111,8 @@ class Mount:
         state = get_hub_state()
         end_forgotten(state)
         ws: MountedConnection = self._options.make(
-            create_connection or self._create_connection,
-            host.make_transport(),
+            create_connection or self.create_connection,
+            host.make_transport(scoped),
             Side.SERVER,
             state,
             self.logger,

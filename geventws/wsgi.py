@@ -12,7 +12,7 @@ from gevent import GreenletExit
 from geventws.core.environ import asks_for_websocket
 from geventws.core.exceptions import InvalidHandshake
 from geventws.core.frames import CloseCode
-from geventws.hosts import UnsupportedServer
+from geventws.hosts import Host, UnsupportedServer, end_request
 from geventws.mount import Mount, StartResponse
 from geventws.net.mounted import MountedConnection
 from geventws.net.server_connection import CRASHES, Handler
@@ -73,7 +73,7 @@ def accept(
             "accept() needs start_response; where a framework hides it, wrap the application: "
             "app = geventws.wsgi.WebSocketMiddleware(app)"
         )
-    return mount.accept(environ, start_response)
+    return mount.accept(environ, start_response, scoped=False)
 
 
 @functools.cache
@@ -91,24 +91,30 @@ class Gate:
 
     def __init__(self, start_response: StartResponse) -> None:
         self._start_response = start_response
-        # Whether the request was answered by `accept`.
-        self.answered = False
+        # Whether `accept` answers the request, and whether it has.
+        self.answered = self.done = False
         # The WebSocket, if there is one.
         self.ws: MountedConnection | None = None
         # What the application would have answered instead.
         self.status = ""
 
     def accept(self, mount: Mount, environ: dict[str, Any]) -> MountedConnection:
-        """Open the WebSocket."""
+        """Open a WebSocket as the request's answer; see the function `accept`."""
+        ws, host = mount.connect(environ, self._start_response)
+        self.open(mount, ws, host)
+        return ws
+
+    def open(self, mount: Mount, ws: MountedConnection, host: Host) -> None:
+        """Open a connection that `Mount.connect` made."""
         if self.answered:
+            ws._discard()
             raise RuntimeError("accept() was called before in this request")
-        try:
-            self.ws = mount.accept(environ, self._start_response)
-        except InvalidHandshake:
-            self.answered = True
-            raise
         self.answered = True
-        return self.ws
+        try:
+            mount.open(ws, host)
+        finally:
+            self.done = True
+        self.ws = ws
 
     def __call__(self, status: str, headers: Any, exc_info: Any = None) -> Callable[..., Any]:
         """Begin an HTTP response, as `start_response` of PEP 3333, unless it is too late."""
@@ -248,10 +254,10 @@ class WebSocketMiddleware:
         self._routes: list[tuple[Any, Handler]] = list(routes)
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        if self._routes and asks_for_websocket(environ):
-            handler = self._find(environ)
-            if handler is not None:
-                return run(self._mount, environ, start_response, handler)
+        asked = asks_for_websocket(environ)
+        handler = self._find(environ) if asked else None
+        if handler is not None:
+            return run(self._mount, environ, start_response, handler)
         gate = environ[GATE] = Gate(start_response)
         try:
             result = self.app(environ, gate)
@@ -264,6 +270,8 @@ class WebSocketMiddleware:
             # It refers to the environ, by way of the server's request.
             environ.pop(GATE, None)
         if not gate.answered:
+            if asked:
+                end_request(environ, start_response)
             return result
         try:
             if hasattr(result, "close"):

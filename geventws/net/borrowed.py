@@ -5,6 +5,7 @@ from __future__ import annotations
 import _socket
 import contextlib
 import errno
+import os
 import ssl
 from typing import Any
 
@@ -12,19 +13,34 @@ from geventws.net.hubs import HubState
 from geventws.net.stream import READ, WRITE
 from geventws.net.transport import TLS_CHUNK, Transport
 
-__all__ = ["BorrowedTLSTransport", "BorrowedTransport", "DuplicateTransport", "borrow_transport"]
+__all__ = [
+    "RETURNED",
+    "BorrowedTLSTransport",
+    "BorrowedTransport",
+    "DuplicateTransport",
+    "borrow_transport",
+]
 
 # What one read takes from OpenSSL: the most that a record can hold (RFC 8446, section 5.1).
 TLS_RECORD = 16 * 1024
 
 
-def borrow_transport(sock: Any) -> BorrowedTransport:
+# Why the socket is closed under a connection.
+RETURNED = (
+    "the WSGI application returned before its WebSocket was closed; return only when nobody uses "
+    "it any more"
+)
+
+
+def borrow_transport(sock: Any, scoped: bool = True) -> BorrowedTransport:
     """Make a transport over a connected socket of any kind, which somebody else closes.
 
     Args:
         sock: gevent's, or the standard library's; or one that has done its TLS handshake.
+        scoped: whether it is certain that `close` comes before its owner closes the socket.
     """
-    return (BorrowedTLSTransport if hasattr(sock, "do_handshake") else BorrowedTransport)(sock)
+    kind = BorrowedTLSTransport if hasattr(sock, "do_handshake") else BorrowedTransport
+    return kind(sock, scoped)
 
 
 class BorrowedTransport(Transport):
@@ -32,21 +48,31 @@ class BorrowedTransport(Transport):
 
     So all reads and writes go through the socket object, which knows when it was closed: the
     bare number may by then belong to another connection.
+
+    A watcher has nothing but the number, and libev aborts the process if it must begin to
+    watch one that is closed. So where the owner may be faster than we are, a duplicate is
+    watched, which nobody else closes.
     """
 
-    __slots__ = ("_timeout", "send")
+    __slots__ = ("_timeout", "_watched", "send")
 
     eof_text = "x half-closing TCP connection"
 
     # What the loop must tell of before it makes sense to write again.
     write_event = WRITE
 
-    def __init__(self, sock: Any) -> None:
+    def __init__(self, sock: Any, scoped: bool = True) -> None:
         # The C object below gevent's socket: it is closed together with it, and never waits.
         super().__init__(getattr(sock, "_sock", sock))
         self.send = self.sock.send
+        # The duplicate's number.
+        self._watched: int | None = None if scoped else os.dup(self.sock.fileno())
         # How long the owner waits in its own reads and writes.
         self._timeout: float | None = None
+
+    def fileno(self) -> int:
+        """Return the descriptor to watch, -1 once closed."""
+        return self.sock.fileno() if self._watched is None else self._watched
 
     def begin(self) -> None:
         """Take over from the owner, who does not read or write from now on."""
@@ -59,6 +85,10 @@ class BorrowedTransport(Transport):
             size = self.sock.recv_into(state.buffer)
         except BlockingIOError:
             return None
+        except OSError as exc:
+            if self.sock.fileno() == -1:
+                raise OSError(errno.EBADF, RETURNED) from exc
+            raise
         return bytes(state.view[:size])
 
     def send_eof(self) -> None:
@@ -70,9 +100,14 @@ class BorrowedTransport(Transport):
         self._shut_down(_socket.SHUT_RDWR)
         with contextlib.suppress(OSError):
             self.sock.settimeout(self._timeout)
+        self.abandon()
 
     def abandon(self) -> None:
         """Leave the socket alone: it is its owner's."""
+        if self._watched is not None:
+            number, self._watched = self._watched, -1
+            if number != -1:
+                os.close(number)
 
     def _shut_down(self, how: int) -> None:
         # The one of the C class: `SSLSocket.shutdown` also forgets its TLS.
@@ -106,8 +141,8 @@ class BorrowedTLSTransport(BorrowedTransport):
 
     eof_text = "x closing TCP connection"
 
-    def __init__(self, sock: Any) -> None:
-        super().__init__(sock)
+    def __init__(self, sock: Any, scoped: bool = True) -> None:
+        super().__init__(sock, scoped)
         self._tls = sock._sslobj
         self._fileno = self.sock.fileno()
         self.send = self._send
@@ -124,7 +159,7 @@ class BorrowedTLSTransport(BorrowedTransport):
 
     def _check(self) -> None:
         if self.sock.fileno() != self._fileno:
-            raise OSError(errno.EBADF, "the socket was closed by its owner")
+            raise OSError(errno.EBADF, RETURNED)
 
     def receive(self, state: HubState) -> bytes | None:
         """Read all records that are there, as far as the shared buffer has room."""

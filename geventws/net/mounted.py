@@ -15,7 +15,7 @@ from geventws.core.extensions import Extension
 from geventws.core.frames import CloseCode
 from geventws.core.http11 import Request, Response
 from geventws.core.states import State
-from geventws.net.borrowed import BorrowedTransport
+from geventws.net.borrowed import RETURNED, BorrowedTransport
 from geventws.net.hubs import HubState, get_hub_state
 from geventws.net.server_connection import REJECTED, ServerConnection
 from geventws.net.stream import WRITE
@@ -110,10 +110,7 @@ class MountedConnection(ServerConnection):
     def _forget(self) -> None:
         """End a connection that the application left open when it returned."""
         if self._cause is None:
-            self._cause = RuntimeError(
-                "the WSGI application returned before its WebSocket was closed; return only when "
-                "nobody uses it any more"
-            )
+            self._cause = RuntimeError(RETURNED)
         self._lost()
 
     def _leave(self, code: int = CloseCode.GOING_AWAY) -> None:

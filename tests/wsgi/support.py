@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import pathlib
@@ -10,14 +11,14 @@ import re
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import gevent
-from gevent import socket, subprocess
+from gevent import pywsgi, socket, subprocess
 
 from geventws.testing import RawClient
-from tests.net.support import HOST, PATIENCE, authority, client_tls
+from tests.net.support import HOST, PATIENCE, authority, client_tls, until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -179,3 +180,55 @@ def gunicorn(worker: str, app: str, certificate: str | None, *arguments: str) ->
         *("--access-logfile", "-", "--threads", "20" if worker == "gthread" else "1"),
         *("--no-control-socket", *tls, *arguments, where),
     ]
+
+
+class Served:
+    """An application on pywsgi in this process.
+
+    Args:
+        app: the application.
+        server_class: of the server.
+        options: for the server.
+    """
+
+    def __init__(self, app: Any, server_class: Any = pywsgi.WSGIServer, **options: Any) -> None:
+        # Its access log.
+        self.log = io.StringIO()
+        self.errors = io.StringIO()
+        self.server = server_class((HOST, 0), app, log=self.log, error_log=self.errors, **options)
+
+    def open(
+        self, path: str = "/", early: bytes = b"", headers: Iterable[tuple[str, str]] = ()
+    ) -> RawClient:
+        """Open a WebSocket; early bytes are sent in one piece with the request."""
+        client = self.request(RawClient.request(headers, path) + early)
+        assert client.response is not None and client.response.status_code == 101
+        return client
+
+    def request(self, request: bytes) -> RawClient:
+        """Send any request, and receive the response."""
+        tls = client_tls() if self.server.ssl_enabled else None
+        client = RawClient((HOST, self.server.server_port), ssl=tls, open=False)
+        client.sock.settimeout(PATIENCE)
+        client.send_bytes(request)
+        client.response = client.recv_response()
+        return client
+
+    def wait_for_log(self, *statuses: int) -> None:
+        """Wait until requests with these statuses, and no others, are in the access log."""
+        expected = list(map(str, statuses))
+        until(lambda: re.findall(r'HTTP/1\.\d" (\S+)', self.log.getvalue()) == expected)
+
+
+@contextlib.contextmanager
+def served(app: Any, *, tls: bool = False, **options: Any) -> Iterator[Served]:
+    """Run an application on pywsgi in this process; see `Served`."""
+    with certificate() as path:
+        if tls:
+            options.update(certfile=path, keyfile=path)
+        here = Served(app, **options)
+        here.server.start()
+        try:
+            yield here
+        finally:
+            here.server.stop()
