@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import _socket
 import contextlib
+import functools
 import importlib
 import io
 import os
 import ssl
 from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from gevent.pywsgi import WSGIHandler
 
+from geventws.core.http11 import Response
 from geventws.net.borrowed import BorrowedTransport, DuplicateTransport, borrow_transport
 
 __all__ = ["Host", "UnsupportedServer", "end_request", "find_host"]
@@ -53,6 +56,17 @@ class Host:
     def make_transport(self, scoped: bool) -> BorrowedTransport:
         """Make what moves the bytes of the WebSocket; see `borrow_transport`."""
         return borrow_transport(self.sock, scoped)
+
+    def respond(self, response: Response) -> None:
+        """Let the server send a response, and log it."""
+        self._begin_response(response)(response.body)
+
+    def _begin_response(self, response: Response) -> Callable[[bytes], object]:
+        status = f"{response.status_code} {response.reason_phrase}"
+        write: Callable[[bytes], object] = self.start_response(
+            status, list(response.headers.raw_items())
+        )
+        return write
 
     def take_over(self) -> bytes:
         """Stop the server from reading the socket again.
@@ -120,6 +134,22 @@ class WerkzeugHost(Host):
     def __init__(self, environ: Mapping[str, Any], start_response: Callable[..., Any]) -> None:
         super().__init__(environ["werkzeug.socket"], start_response)
         self._reader = environ["wsgi.input"]
+
+    def respond(self, response: Response) -> None:
+        # It adds ``Connection: close`` to all responses. Some clients take a second
+        # Connection header for the only one, and then a WebSocket for none.
+        write = self._begin_response(response)
+        cells = getattr(write, "__closure__", None) or ()
+        handlers = [cell.cell_contents for cell in cells if is_http_handler(cell.cell_contents)]
+        for handler in handlers:
+            handler.close_connection = True
+            send_header = handler.send_header
+            handler.send_header = functools.partial(send_header_but_close, send_header)
+        try:
+            write(response.body)
+        finally:
+            for handler in handlers:
+                del handler.send_header
 
     def take_over(self) -> bytes:
         return read_ahead(self._reader)
@@ -200,6 +230,17 @@ def read_ahead(reader: Any) -> bytes:
     finally:
         sock.settimeout(timeout)
     return bytes(reader.read1(size)) if size else b""
+
+
+def is_http_handler(thing: object) -> bool:
+    """Whether this is what runs a request in the standard library's servers."""
+    return isinstance(thing, BaseHTTPRequestHandler)
+
+
+def send_header_but_close(send_header: Callable[[str, str], object], name: str, value: str) -> None:
+    """Stand in for a server's way to send a header: not this one."""
+    if (name, value) != ("Connection", "close"):
+        send_header(name, value)
 
 
 def read_nothing(size: int | None = None) -> bytes:

@@ -129,7 +129,7 @@ class Mount:
         """
         try:
             response, extensions, subprotocol = self._negotiate(ws)
-            _respond(host, response)
+            host.respond(response)
             early = host.take_over()
         except InvalidHandshake as exc:
             self._refuse(ws, host, exc)
@@ -167,7 +167,7 @@ class Mount:
         ws._protocol.journal.debug_line(f"! {log_label(exc)}", exc=exc)
         try:
             host.end_request()
-            _respond(host, response)
+            host.respond(response)
         finally:
             ws._reject_mounted(response)
 
@@ -180,10 +180,3 @@ def _check_upgrade(request: Request) -> None:
         if "Sec-WebSocket-Key" in request.headers:
             raise exc from InvalidHandshake(LOST_UPGRADE)
         raise
-
-
-def _respond(host: Host, response: Response) -> None:
-    """Send a response through the server, which logs it."""
-    status = f"{response.status_code} {response.reason_phrase}"
-    write = host.start_response(status, list(response.headers.raw_items()))
-    write(response.body)

@@ -267,15 +267,20 @@ def test_thread_has_a_hub_as_long_as_a_connection() -> None:
     blocking = Blocking()
     blocking.client.sendall(RawClient.frame(None, Opcode.TEXT, b"hello", mask=True))
 
-    def serve() -> tuple[str | bytes, bool, Any]:
+    def serve() -> tuple[str | bytes, bool, weakref.ref[Any]]:
         with blocking.mount() as ws:
             message = ws.recv()
             hub = gevent.get_hub()
+            # A peer that vanished: there is no closing handshake to wait for.
             blocking.client.close()
-        return message, hub.loop is None, blocking.sock.gettimeout()
+        assert blocking.sock.gettimeout() is None
+        return message, hub.loop is None, weakref.ref(hub)
 
-    # A peer that vanished: there is no closing handshake to wait for.
-    assert in_thread(serve) == ("hello", True, None)
+    message, destroyed, hub = in_thread(serve)
+    assert (message, destroyed) == ("hello", True)
+    gc.collect()
+    # gevent itself would keep it: its greenlet never ended.
+    assert hub() is None
     blocking.close()
 
 

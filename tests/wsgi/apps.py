@@ -96,7 +96,8 @@ def count() -> dict[str, int]:
             for path in (f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd"))
         ),
         "descriptors": len(os.listdir("/proc/self/fd")),
-        "greenlets": sum(isinstance(o, greenlet) and not o.dead for o in objects),
+        # A thread's main greenlet has no parent.
+        "greenlets": sum(isinstance(o, greenlet) and bool(o.parent) for o in objects),
         "hubs": sum(isinstance(o, gevent.hub.Hub) and not o.dead for o in objects),
         "connections": sum(type(o).__name__ == "MountedConnection" for o in objects),
         "threads": threading.active_count(),

@@ -44,6 +44,12 @@ def serve(server: str, app: Any) -> None:
         threaded = make_server("127.0.0.1", 0, app, threaded=True, ssl_context=context)
         print("port", threaded.port, flush=True)
         threaded.serve_forever()
+    elif server == "waitress":
+        import waitress
+
+        waiting = waitress.create_server(app, host="127.0.0.1", port=0)
+        print("port", waiting.effective_port, flush=True)
+        waiting.run()
     else:
         from wsgiref.simple_server import make_server as make_wsgiref
 

@@ -62,14 +62,17 @@ class Process:
         self.tls = tls
         # Which server, and which application.
         self.server = self.door = ""
-        self._log = tempfile.TemporaryFile("w+b")
-        self.process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            stdout=self._log,
-            stderr=self._log,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **environ},
-        )
+        self.threaded = False
+        self._log = tempfile.NamedTemporaryFile()
+        # Another open file than the one it is read by: they must not share a position.
+        with open(self._log.name, "ab") as log:
+            self.process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **environ},
+            )
         try:
             port = self.wait_for(r"(?:port |Listening at: https?://127\.0\.0\.1:)(\d+)").group(1)
         except BaseException:
@@ -167,6 +170,7 @@ def running(server: str, app: str = "plain", *arguments: str, **options: Any) ->
             if path:
                 environ["GEVENTWS_TEST_CERTIFICATE"] = path
         process = Process(command, tls, **environ)
+        process.threaded = server in THREADED
         stack.callback(process.stop)
         yield process
 
