@@ -90,18 +90,34 @@ class PywsgiHost(Host):
         reader = environ["wsgi.input"]
         self._reader = getattr(reader, "rfile", reader)
         super().__init__(self._reader.raw._sock, start_response)
+        # What runs the request, unless a middleware has wrapped `start_response`.
+        handler = getattr(start_response, "__self__", None)
+        self._handler = handler if isinstance(handler, WSGIHandler) else None
 
     def take_over(self) -> bytes:
         early = read_ahead(self._reader)
         # It frees the 8 KiB of its buffer, too.
         self._reader.close()
+        handler_class: Any = type(self._handler)
+        if self._handler is not None and logs_no_headers(handler_class):
+            # Another 2 KiB that nobody asks for any more: the environ has it all.
+            for name in ("headers", "response_headers"):
+                vars(self._handler).pop(name, None)
         return early
 
     def end_request(self) -> None:
         # It heeds the application's ``Connection: close``, which may be missing.
-        handler = getattr(self.start_response, "__self__", None)
-        if isinstance(handler, WSGIHandler):
-            handler.close_connection = True
+        if self._handler is not None:
+            self._handler.close_connection = True
+
+
+@functools.cache
+def logs_no_headers(handler_class: Any) -> bool:
+    """Whether a class of handlers logs requests as gevent's does."""
+    return all(
+        getattr(handler_class, name) is getattr(WSGIHandler, name)
+        for name in ("log_request", "format_request")
+    )
 
 
 class GunicornHost(Host):

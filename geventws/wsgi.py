@@ -17,7 +17,7 @@ from geventws.mount import Mount, StartResponse
 from geventws.net.mounted import MountedConnection
 from geventws.net.server_connection import CRASHES, Handler
 
-__all__ = ["UnsupportedServer", "WebSocketApp", "WebSocketMiddleware", "accept", "websocket_app"]
+__all__ = ["UnsupportedServer", "WebSocketMiddleware", "accept", "websocket_app"]
 
 WSGIApp = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
 Routes = Mapping[Any, Handler] | Sequence[tuple[Any, Handler]]
@@ -88,6 +88,8 @@ class Gate:
     Frameworks answer each request, also one whose view has had a WebSocket: that response
     must not get into the WebSocket's bytes.
     """
+
+    __slots__ = ("_start_response", "answered", "done", "status", "ws")
 
     def __init__(self, start_response: StartResponse) -> None:
         self._start_response = start_response
@@ -175,27 +177,15 @@ def run(
     return []
 
 
-class WebSocketApp:
-    """A WSGI application whose every request is a WebSocket; made by `websocket_app`."""
-
-    def __init__(self, handler: Handler, **options: Any) -> None:
-        functools.update_wrapper(self, handler)
-        self.handler = handler
-        self._mount = Mount(**options)
-
-    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
-        return run(self._mount, environ, start_response, self.handler)
-
-
 @overload
-def websocket_app(handler: Handler, /) -> WebSocketApp: ...
+def websocket_app(handler: Handler, /) -> WSGIApp: ...
 @overload
-def websocket_app(**options: Any) -> Callable[[Handler], WebSocketApp]: ...
+def websocket_app(**options: Any) -> Callable[[Handler], WSGIApp]: ...
 
 
 def websocket_app(
     handler: Handler | None = None, /, **options: Any
-) -> WebSocketApp | Callable[[Handler], WebSocketApp]:
+) -> WSGIApp | Callable[[Handler], WSGIApp]:
     """Turn a handler into a WSGI application.
 
     ::
@@ -212,9 +202,19 @@ def websocket_app(
         handler: called with each connection.
         options: as for `accept`; then write ``@websocket_app(max_size=2**16)``.
     """
+    mount = Mount(**options)
     if handler is None:
-        return functools.partial(WebSocketApp, **options)
-    return WebSocketApp(handler, **options)
+        return functools.partial(_make_app, mount)
+    return _make_app(mount, handler)
+
+
+def _make_app(mount: Mount, handler: Handler) -> WSGIApp:
+    # A function: the call of an object would add half a KiB of C stack to each connection.
+    @functools.wraps(handler)
+    def app(environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
+        return run(mount, environ, start_response, handler)
+
+    return app
 
 
 class WebSocketMiddleware:

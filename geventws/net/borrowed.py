@@ -70,6 +70,11 @@ class BorrowedTransport(Transport):
         # How long the owner waits in its own reads and writes.
         self._timeout: float | None = None
 
+    @property
+    def scoped(self) -> bool:
+        """Whether it is certain that `close` comes before the owner closes the socket."""
+        return self._watched is None
+
     def fileno(self) -> int:
         """Return the descriptor to watch, -1 once closed."""
         return self.sock.fileno() if self._watched is None else self._watched
@@ -119,6 +124,9 @@ class DuplicateTransport(BorrowedTransport):
     """A socket of our own on a duplicate of the owner's descriptor."""
 
     __slots__ = ()
+
+    # The owner's end of it tells nothing here.
+    scoped = False
 
     def close(self) -> None:
         """End TCP and close the duplicate."""

@@ -38,7 +38,8 @@ class MountedConnection(ServerConnection):
         # The WSGI environ of the request.
         self.environ: Mapping[str, Any] = {}
         # The greenlet that runs the request, or a weak reference to one that is not gevent's.
-        # None in a thread's main greenlet, whose end cannot be watched.
+        # None where the connection is sure to end before it, and in a thread's main greenlet,
+        # whose end cannot be watched.
         self._keeper: Any = None
         # Does the opening handshake, for a connection that opens when it is used first.
         self._open_now: Callable[[MountedConnection], None] | None = None
@@ -66,7 +67,8 @@ class MountedConnection(ServerConnection):
         assert isinstance(transport, BorrowedTransport)
         transport.begin()
         set_nodelay(transport.sock)
-        self._watch_keeper()
+        if not transport.scoped:
+            self._watch_keeper()
         self._response = response.serialize()
         self._note_response(">", response)
         self._protocol.open(extensions, subprotocol)

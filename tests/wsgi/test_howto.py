@@ -8,7 +8,6 @@ import pytest
 
 from geventws import Opcode
 from geventws.pywsgi import WebSocketServer
-from geventws.testing import RawClient
 from tests.test_docs import ROOT, programs
 from tests.wsgi.support import served
 
@@ -43,5 +42,3 @@ def test_program(program: str) -> None:
             client = here.request(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert client.response is not None and client.response.body == b"a page"
             client.close()
-
-
