@@ -49,6 +49,10 @@ PYWSGI = {"pywsgi", "pywsgi-tls", "gevent_pywsgi"}
 THREADED = {"gthread", "gthread-tls", "werkzeug", "werkzeug-tls"}
 
 
+# How servers say on which port they listen.
+LISTENS = r"(?:port |Listening at: https?://127\.0\.0\.1:|TCP address 127\.0\.0\.1:)(\d+)"
+
+
 class Process:
     """A WSGI server in a process of its own.
 
@@ -74,7 +78,7 @@ class Process:
                 env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **environ},
             )
         try:
-            port = self.wait_for(r"(?:port |Listening at: https?://127\.0\.0\.1:)(\d+)").group(1)
+            port = self.wait_for(LISTENS).group(1)
         except BaseException:
             self.stop()
             raise
@@ -163,7 +167,9 @@ def running(server: str, app: str = "plain", *arguments: str, **options: Any) ->
     environ = {"GEVENTWS_TEST_OPTIONS": json.dumps(options)}
     with contextlib.ExitStack() as stack:
         path = stack.enter_context(certificate()) if tls else None
-        if server in GUNICORN:
+        if server == "uwsgi":
+            command = uwsgi(app)
+        elif server in GUNICORN:
             command = gunicorn(GUNICORN[server], app, path, *arguments)
         else:
             command = [sys.executable, "-m", "tests.wsgi.serve", server.removesuffix("-tls"), app]
@@ -183,6 +189,16 @@ def gunicorn(worker: str, app: str, certificate: str | None, *arguments: str) ->
         *(sys.executable, "-m", "gunicorn", "-k", worker, "-b", f"{HOST}:0"),
         *("--access-logfile", "-", "--threads", "20" if worker == "gthread" else "1"),
         *("--no-control-socket", *tls, *arguments, where),
+    ]
+
+
+def uwsgi(app: str) -> list[str]:
+    """Return the command that runs uWSGI, whose gevent loop runs one process."""
+    scripts = pathlib.Path(sys.executable).parent
+    return [
+        *(str(scripts / "uwsgi"), "--http-socket", f"{HOST}:0", "--gevent", "50"),
+        *("--virtualenv", sys.prefix, "--pythonpath", str(ROOT), "--die-on-term"),
+        *("--module", f"tests.wsgi.apps:{app}"),
     ]
 
 
