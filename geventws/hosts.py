@@ -199,28 +199,46 @@ def find_host(environ: Mapping[str, Any], start_response: Callable[..., Any]) ->
             f"this request came over {environ['SERVER_PROTOCOL']}, whose streams share one socket; "
             f"let the server ({software or 'unknown'}) offer HTTP/1.1 for WebSockets"
         )
+    host_class = _host_class(environ, start_response, software)
+    if host_class is None:
+        raise UnsupportedServer(
+            f"{_name(environ, software)} does not let applications have its socket, so it cannot "
+            f"serve WebSockets; {INSTEAD}"
+        )
     try:
-        if "gunicorn.socket" in environ:
-            return GunicornHost(environ, start_response)
-        if "werkzeug.socket" in environ:
-            return WerkzeugHost(environ, start_response)
-        if "uwsgi.version" in environ:
-            return UwsgiHost(environ, start_response)
-        handler = getattr(start_response, "__self__", None)
-        if isinstance(handler, WSGIHandler) or software.startswith("gevent/"):
-            return PywsgiHost(environ, start_response)
+        return host_class(environ, start_response)
     except AttributeError as exc:
         raise UnsupportedServer(
             f"{software or 'the WSGI server'} is known, but its wsgi.input is not: a middleware "
             f"or another version replaced it; accept the WebSocket outside of that middleware"
         ) from exc
-    name = next((name for start, name in IMPOSSIBLE.items() if software.startswith(start)), None)
+
+
+def _host_class(
+    environ: Mapping[str, Any], start_response: Callable[..., Any], software: str
+) -> Callable[..., Host] | None:
+    if "gunicorn.socket" in environ:
+        # Its sockets would wait in another event loop.
+        alien = type(environ["gunicorn.socket"]).__module__.startswith("eventlet.")
+        return None if alien else GunicornHost
+    if "werkzeug.socket" in environ:
+        return WerkzeugHost
+    if "uwsgi.version" in environ:
+        return UwsgiHost
+    handler = getattr(start_response, "__self__", None)
+    if isinstance(handler, WSGIHandler) or software.startswith("gevent/"):
+        return PywsgiHost
+    return None
+
+
+def _name(environ: Mapping[str, Any], software: str) -> str:
+    """Return how an error names a server."""
     if "mod_wsgi.version" in environ:
-        name = "mod_wsgi"
-    raise UnsupportedServer(
-        f"{name or software or 'this WSGI server'} does not let applications have its socket, so "
-        f"it cannot serve WebSockets; {INSTEAD}"
-    )
+        return "mod_wsgi"
+    if "gunicorn.socket" in environ:
+        return "gunicorn's worker eventlet"
+    known = (name for start, name in IMPOSSIBLE.items() if software.startswith(start))
+    return next(known, software or "this WSGI server")
 
 
 def end_request(environ: Mapping[str, Any], start_response: Callable[..., Any]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import os
 import threading
 from typing import Any
@@ -18,6 +19,9 @@ import gevent
 from greenlet import greenlet
 
 from geventws.wsgi import WebSocketMiddleware, accept, websocket_app
+
+if os.environ.get("GEVENTWS_TEST_DEBUG") == "1":
+    logging.getLogger("geventws").setLevel(logging.DEBUG)
 
 OPTIONS: dict[str, Any] = json.loads(os.environ.get("GEVENTWS_TEST_OPTIONS", "{}"))
 

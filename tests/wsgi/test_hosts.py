@@ -49,6 +49,13 @@ def test_impossible_server_is_named_and_another_one_too(environ: dict[str, Any],
     assert "use gevent's pywsgi, gunicorn" in str(raised.value)
 
 
+def test_another_event_loop() -> None:
+    """A stand-in: eventlet and gevent do not go together in one process."""
+    sock = type("GreenSocket", (), {"__module__": "eventlet.greenio.base"})()
+    with pytest.raises(UnsupportedServer, match="worker eventlet does not.*use gevent's pywsgi"):
+        find_host({"gunicorn.socket": sock}, start_response)
+
+
 def test_http_2() -> None:
     environ = {
         "SERVER_SOFTWARE": "gunicorn/27.0.1",
