@@ -177,6 +177,12 @@ class UwsgiHost(Host):
     def __init__(self, environ: Mapping[str, Any], start_response: Callable[..., Any]) -> None:
         # Only inside of uWSGI there is such a module.
         uwsgi = importlib.import_module("uwsgi")
+        own_tls = any(str(name).startswith("https-socket") for name in uwsgi.opt)
+        if own_tls and environ.get("HTTPS") == "on":
+            raise UnsupportedServer(
+                "uWSGI's https-socket keeps its TLS to itself, so it cannot serve WebSockets; use "
+                f"http-socket behind a proxy that speaks TLS, or {INSTEAD.removeprefix('use ')}"
+            )
         super().__init__(uwsgi.connection_fd(), start_response)
 
     def make_transport(self, scoped: bool) -> BorrowedTransport:

@@ -137,7 +137,12 @@ class Mount:
         except BaseException:
             ws._discard()
             raise
-        ws._open_mounted(response, extensions, subprotocol, early)
+        try:
+            ws._open_mounted(response, extensions, subprotocol, early)
+        except BaseException:
+            # A kill, in a log handler that waits: nobody else knows the connection yet.
+            ws._leave()
+            raise
 
     def _negotiate(self, ws: MountedConnection) -> tuple[Response, list[Extension], str | None]:
         """Check the request and make the response that accepts it."""

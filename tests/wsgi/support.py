@@ -167,8 +167,8 @@ def running(server: str, app: str = "plain", *arguments: str, **options: Any) ->
     environ = {"GEVENTWS_TEST_OPTIONS": json.dumps(options)}
     with contextlib.ExitStack() as stack:
         path = stack.enter_context(certificate()) if tls else None
-        if server == "uwsgi":
-            command = uwsgi(app)
+        if server in ("uwsgi", "uwsgi-tls"):
+            command = uwsgi(app, path)
         elif server in GUNICORN:
             command = gunicorn(GUNICORN[server], app, path, *arguments)
         else:
@@ -192,11 +192,14 @@ def gunicorn(worker: str, app: str, certificate: str | None, *arguments: str) ->
     ]
 
 
-def uwsgi(app: str) -> list[str]:
+def uwsgi(app: str, certificate: str | None) -> list[str]:
     """Return the command that runs uWSGI, whose gevent loop runs one process."""
     scripts = pathlib.Path(sys.executable).parent
+    where = ["--http-socket", f"{HOST}:0"]
+    if certificate:
+        where = ["--https-socket", f"{HOST}:0,{certificate},{certificate}"]
     return [
-        *(str(scripts / "uwsgi"), "--http-socket", f"{HOST}:0", "--gevent", "50"),
+        *(str(scripts / "uwsgi"), *where, "--gevent", "50"),
         *("--virtualenv", sys.prefix, "--pythonpath", str(ROOT), "--die-on-term"),
         *("--module", f"tests.wsgi.apps:{app}"),
     ]

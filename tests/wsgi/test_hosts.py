@@ -172,6 +172,7 @@ def test_uwsgi(monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = MODULES["stdlib"]()
     uwsgi = types.ModuleType("uwsgi")
     uwsgi.connection_fd = one.fileno  # type: ignore[attr-defined]
+    uwsgi.opt = {}  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "uwsgi", uwsgi)
     host = find_host({"uwsgi.version": b"2.0.31", "wsgi.input": None}, start_response)
     assert isinstance(host, UwsgiHost)

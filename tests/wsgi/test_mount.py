@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import gevent
 import pytest
 
 from geventws import InvalidHandshake, InvalidUpgrade, NegotiationError, Opcode
@@ -201,6 +202,27 @@ def test_client_that_is_gone_already() -> None:
     with served(app) as here:
         here.request(REQUEST).close()
     assert seen == [0]
+
+
+def test_kill_in_a_log_handler() -> None:
+    """The connection is open, but the application does not have it yet."""
+
+    class Killing(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.msg == "connection open":
+                raise gevent.GreenletExit
+
+    logger = logging.getLogger("test_kill_in_a_log_handler")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(Killing())
+    with served(websocket_app(logger=logger)(lambda ws: None)) as here:
+        client = here.open()
+        received = client.recv_close()
+        assert received is not None and received.data == b"\x03\xe9"
+        assert client.recv_frame() is None
+        client.close()
+        turns()
+        assert not get_hub_state().streams
 
 
 def test_options_are_checked_before_the_first_request() -> None:

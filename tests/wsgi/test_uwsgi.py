@@ -76,3 +76,12 @@ def test_nothing_leaks(process: Process) -> None:
     before = process.count()
     vanish(101)
     until(lambda: process.count() == before)
+
+
+def test_tls_of_its_own() -> None:
+    """Its TLS object is out of reach, and what we wrote would break it."""
+    with running("uwsgi-tls", "middleware") as process:
+        client = process.connect()
+        client.send_bytes(RawClient.request(path="/echo"))
+        process.wait_for("UnsupportedServer: uWSGI's https-socket keeps its TLS to itself")
+        client.close()
