@@ -150,25 +150,35 @@ class WerkzeugHost(Host):
     def __init__(self, environ: Mapping[str, Any], start_response: Callable[..., Any]) -> None:
         super().__init__(environ["werkzeug.socket"], start_response)
         self._reader = environ["wsgi.input"]
+        # What runs the request, unless a middleware has wrapped `start_response`.
+        self._handler: Any = None
 
     def respond(self, response: Response) -> None:
-        # It adds ``Connection: close`` to all responses. Some clients take a second
-        # Connection header for the only one, and then a WebSocket for none.
         write = self._begin_response(response)
         cells = getattr(write, "__closure__", None) or ()
-        handlers = [cell.cell_contents for cell in cells if is_http_handler(cell.cell_contents)]
-        for handler in handlers:
-            handler.close_connection = True
-            send_header = handler.send_header
-            handler.send_header = functools.partial(send_header_but_close, send_header)
+        for cell in cells:
+            if isinstance(cell.cell_contents, BaseHTTPRequestHandler):
+                self._handler = cell.cell_contents
+        handler = self._handler
+        if handler is None:
+            write(response.body)
+            return
+        # It adds ``Connection: close`` to all responses. Some clients take a second
+        # Connection header for the only one, and then a WebSocket for none.
+        handler.close_connection = True
+        handler.send_header = functools.partial(send_header_but_close, handler.send_header)
         try:
             write(response.body)
         finally:
-            for handler in handlers:
-                del handler.send_header
+            del handler.send_header
 
     def take_over(self) -> bytes:
-        return read_ahead(self._reader)
+        early = read_ahead(self._reader)
+        if self._handler is not None:
+            # It reads to the end of a request's body, after the response.
+            self._handler.rfile = io.BytesIO()
+            self._reader.close()
+        return early
 
 
 class UwsgiHost(Host):
@@ -270,11 +280,6 @@ def read_ahead(reader: Any) -> bytes:
     finally:
         sock.settimeout(timeout)
     return bytes(reader.read1(size)) if size else b""
-
-
-def is_http_handler(thing: object) -> bool:
-    """Whether this is what runs a request in the standard library's servers."""
-    return isinstance(thing, BaseHTTPRequestHandler)
 
 
 def send_header_but_close(send_header: Callable[[str, str], object], name: str, value: str) -> None:
