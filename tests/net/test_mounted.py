@@ -263,7 +263,9 @@ def run_in_fresh_thread(function: Callable[[], Any]) -> Any:
     return results[0]
 
 
-def test_thread_has_a_hub_as_long_as_a_connection() -> None:
+def test_thread_has_a_hub_as_long_as_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    # pytest keeps log records, which refer to their connection.
+    monkeypatch.setattr(logging.getLogger("geventws"), "propagate", False)
     blocking = Blocking()
     blocking.client.sendall(RawClient.frame(None, Opcode.TEXT, b"hello", mask=True))
 
