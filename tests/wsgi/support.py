@@ -28,6 +28,8 @@ GUNICORN = {
     "gevent_pywsgi": "gevent_pywsgi",
     "gthread": "gthread",
     "gthread-tls": "gthread",
+    "worker": "geventws.gunicorn.Worker",
+    "worker-tls": "geventws.gunicorn.Worker",
 }
 
 # The servers that lend their sockets. Those with native threads run a hub for each.
@@ -36,6 +38,8 @@ SERVERS = [
     "pywsgi-tls",
     "gunicorn",
     "gunicorn-tls",
+    "worker",
+    "worker-tls",
     "gevent_pywsgi",
     "gthread",
     "gthread-tls",
