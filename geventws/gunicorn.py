@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import _socket
+import contextlib
 import functools
 import time
 from types import FrameType
@@ -57,6 +59,8 @@ class Worker(GeventWorker):
         self._terminated = False
         # When requests that still run are killed, by the clock of `time.monotonic`.
         self._due = float("inf")
+        # Sockets of clients that had an answer and may make another request.
+        self._idle: set[Any] = set()
         super().__init__(*args, **kwargs)
 
     @property
@@ -119,7 +123,9 @@ class Worker(GeventWorker):
             environ = base_environ(self.cfg)
             environ.update({"wsgi.multithread": True, "SERVER_SOFTWARE": VERSION})
             options.update(environ=environ, handler_class=self.wsgi_handler, log=self.log)
-            return server_class(sock, application=self.wsgi, **options)
+            server = server_class(sock, application=self.wsgi, **options)
+            server.idle = self._idle
+            return server
         server = StreamServer(sock, functools.partial(self.handle, sock), **options)
         if self.cfg.workers > 1:
             # The other workers shall get their share.
@@ -135,11 +141,31 @@ class Worker(GeventWorker):
             if left <= 0:
                 return False
             self.notify()
-            # Again and again: a request that was under way may have opened another one.
+            # Again and again: a request that was under way may have opened a WebSocket since,
+            # or its client may have kept the connection.
             for ws in mounted_connections():
                 ws._begin_close(CloseCode.GOING_AWAY)
+            for sock in self._idle:
+                hang_up(sock)
             gevent.joinall(requests, timeout=min(left, HEARTBEAT))
         return True
+
+    # Requests.
+
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        """Serve a connection."""
+        try:
+            super().handle(listener, client, addr)
+        finally:
+            self._idle.discard(client)
+
+    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
+        """Serve a request."""
+        self._idle.discard(sock)
+        try:
+            return super().handle_request(listener_name, req, sock, addr)
+        finally:
+            self._idle.add(sock)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Log an error of a request, and answer it; that it was killed is none."""
@@ -147,8 +173,33 @@ class Worker(GeventWorker):
             super().handle_error(req, client, addr, exc)
 
 
+def hang_up(sock: Any) -> None:
+    """Let the greenlet that waits for a client's next request find the end of the stream."""
+    # The C class below gevent's: gevent's own method would be an error in that greenlet.
+    with contextlib.suppress(OSError):
+        _socket.socket.shutdown(getattr(sock, "_sock", sock), _socket.SHUT_RD)
+
+
+class IdleHandler(PyWSGIHandler):
+    """Knows when it waits for another request of its client."""
+
+    # How many requests there were.
+    requests = 0
+
+    def read_requestline(self) -> Any:
+        """Wait for a request."""
+        server: Any = self.server
+        idle, self.requests = server.idle, self.requests + 1
+        if self.requests > 1:
+            idle.add(self.socket)
+        try:
+            return super().read_requestline()
+        finally:
+            idle.discard(self.socket)
+
+
 class PyWSGIWorker(Worker):
     """Gunicorn's worker ``gevent_pywsgi``, with the same end as `Worker`."""
 
     server_class: ClassVar[type[StreamServer] | None] = PyWSGIServer
-    wsgi_handler: ClassVar[type[Any] | None] = PyWSGIHandler
+    wsgi_handler: ClassVar[type[Any] | None] = IdleHandler

@@ -30,6 +30,8 @@ GUNICORN = {
     "gthread-tls": "gthread",
     "worker": "geventws.gunicorn.Worker",
     "worker-tls": "geventws.gunicorn.Worker",
+    "worker-pywsgi": "geventws.gunicorn.PyWSGIWorker",
+    "worker-pywsgi-tls": "geventws.gunicorn.PyWSGIWorker",
 }
 
 # The servers that lend their sockets. Those with native threads run a hub for each.
