@@ -18,6 +18,7 @@ from typing import Any
 import gevent
 from greenlet import greenlet
 
+from geventws.net.mounted import MountedConnection
 from geventws.wsgi import WebSocketMiddleware, accept, websocket_app
 
 if os.environ.get("GEVENTWS_TEST_DEBUG") == "1":
@@ -103,6 +104,6 @@ def count() -> dict[str, int]:
         # A thread's main greenlet has no parent.
         "greenlets": sum(isinstance(o, greenlet) and bool(o.parent) for o in objects),
         "hubs": sum(isinstance(o, gevent.hub.Hub) and not o.dead for o in objects),
-        "connections": sum(type(o).__name__ == "MountedConnection" for o in objects),
+        "connections": sum(isinstance(o, MountedConnection) for o in objects),
         "threads": threading.active_count(),
     }

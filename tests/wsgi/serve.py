@@ -1,6 +1,7 @@
 """Runs an application of `tests.wsgi.apps` on a server, as a program: ``serve.py pywsgi plain``.
 
-It prints the port. TLS is used where GEVENTWS_TEST_CERTIFICATE names a file.
+One of another module is called ``module:app``. It prints the port. TLS is used where
+GEVENTWS_TEST_CERTIFICATE names a file.
 """
 
 from __future__ import annotations
@@ -59,4 +60,5 @@ def serve(server: str, app: Any) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], getattr(importlib.import_module("tests.wsgi.apps"), sys.argv[2]))
+    module, _, name = sys.argv[2].rpartition(":")
+    serve(sys.argv[1], getattr(importlib.import_module(module or "tests.wsgi.apps"), name))
