@@ -37,6 +37,7 @@ UPGRADE = {
 def process(request: pytest.FixtureRequest) -> Iterator[Process]:
     with running(request.param, APP) as process:
         process.server = request.param
+        process.idle = process.count()
         yield process
 
 
@@ -57,10 +58,9 @@ def assert_closed(client: RawClient, payload: bytes) -> None:
 def holds_nothing(process: Process) -> bool:
     """No request of the server has a WebSocket any more."""
     count = process.count()
-    # A native thread that serves requests on and on has no hub between them; it may refer to
-    # its last connection until the next.
-    key = "hubs" if process.server.startswith("gthread") else "connections"
-    return count[key] == 0
+    if process.server in THREADED:
+        return count["sockets"] == process.idle["sockets"]
+    return count["connections"] == 0
 
 
 def assert_answered(client: RawClient, status: int, body: bytes) -> None:
