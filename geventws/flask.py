@@ -58,9 +58,8 @@ class SockConnection(MountedConnection):
             The connection.
 
         Raises:
-            InvalidHandshake: the request was refused, and the client told why; the view
-                need not handle that.
-            OSError: the client is gone.
+            InvalidHandshake: the request was refused, and the client told why; or the client
+                is gone. The view need not handle that.
         """
         return self
 
@@ -291,7 +290,11 @@ class Sock:
             for cookie in cookies:
                 headers["Set-Cookie"] = cookie
             mount = self._make_mount({**options, "additional_headers": headers})
-        gate.open(mount, ws, host)
+        try:
+            gate.open(mount, ws, host)
+        except OSError as exc:
+            # No crash of the view's.
+            raise InvalidHandshake("the client is gone") from exc
 
 
 def translate(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import signal
 import ssl
 import sys
@@ -90,6 +91,7 @@ def test_client_vanishes(process: Process, when: str) -> None:
         assert receive(client) == b"hello"
     client.reset()
     until(lambda: holds_nothing(process))
+    assert not re.search("Exception on /echo", process.log)
 
 
 def test_foreign_client(process: Process) -> None:
