@@ -100,9 +100,6 @@ class SockConnection(MountedConnection):
             code, reason = reason, None
         super().close(code or CloseCode.NORMAL_CLOSURE, message or reason or "")
 
-    def _watch_keeper(self) -> None:
-        """The middleware ends the connection; whichever greenlet opens it does not matter."""
-
 
 class PendingSockConnection(PendingConnection, SockConnection):  # type: ignore[misc]
     """A connection whose view may still answer in plain HTTP; the first use opens it."""
