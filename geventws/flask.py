@@ -254,7 +254,8 @@ class Sock:
             if ws.state in (State.OPEN, State.CONNECTING):
                 raise
         except InvalidHandshake:
-            if not gate.answered:
+            # Another connection's, or was this one refused?
+            if gate.ws is not None or not gate.answered:
                 raise
         except HTTPException as exc:
             if not gate.answered:
@@ -317,9 +318,9 @@ def session_cookies() -> list[str]:
 
 def close_with(ws: SockConnection, exc: HTTPException) -> None:
     """Close an open WebSocket for what would be an error of HTTP."""
-    crashed = exc.code is None or exc.code >= 500
-    code = CloseCode.INTERNAL_ERROR if crashed else CloseCode.POLICY_VIOLATION
-    ws.close(code, f"{exc.code} {exc.name}")
+    status = exc.get_response().status_code
+    code = CloseCode.INTERNAL_ERROR if status >= 500 else CloseCode.POLICY_VIOLATION
+    ws.close(code, f"{status} {exc.name}")
 
 
 def refuse(exc: Exception) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import gevent
 from flask import Blueprint, Flask, abort, redirect, request, session
 
-from geventws import ConnectionClosed
+from geventws import ConnectionClosed, InvalidHandshake
 from geventws.flask import Sock
 from tests.wsgi.apps import OPTIONS, count
 
@@ -117,6 +117,12 @@ def subprotocol(ws: Any) -> None:
 def other_connection(ws: Any) -> None:
     ws.recv()
     raise ConnectionClosed(None, None)
+
+
+@sock.route("/other-handshake")
+def other_handshake(ws: Any) -> None:
+    ws.recv()
+    raise InvalidHandshake("of a client in the view")
 
 
 @sock.route("/users/<int:number>/<path:rest>")

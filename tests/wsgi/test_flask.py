@@ -167,7 +167,9 @@ def test_bad_handshake(process: Process) -> None:
     assert_answered(client, 426, b"12")
 
 
-@pytest.mark.parametrize("path", ["/abort-later", "/crash", "/kill", "/other-connection"])
+@pytest.mark.parametrize(
+    "path", ["/abort-later", "/crash", "/kill", "/other-connection", "/other-handshake"]
+)
 def test_view_fails(process: Process, path: str) -> None:
     if path == "/kill" and process.server in THREADED:
         # Nothing kills greenlets there, and the exception ends a native thread.
