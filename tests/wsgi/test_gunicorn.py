@@ -240,11 +240,12 @@ def test_client_that_keeps_its_connection(worker: str, tls: bool) -> None:
     """A browser keeps connections for its next requests; the worker does not wait for those."""
     options = ["--graceful-timeout", LONG, "--keep-alive", LONG]
     with running(worker + "-tls" * tls, APP, *options) as process:
+        pid = process.wait_for(r"Booting worker with pid: (\d+)").group(1).encode()
         client = process.connect()
         for _ in range(2):
             client.send_bytes(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             answer = b""
-            while str(workers(process)[0]).encode() not in answer:
+            while pid not in answer:
                 answer += client.sock.recv(65536)
         process.process.send_signal(signal.SIGTERM)
         assert_exits(process)
