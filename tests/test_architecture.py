@@ -48,6 +48,8 @@ def name_of(path: pathlib.Path) -> str:
 PATHS = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in PATHS.items()}
 
+PACKAGES = {name for name, path in PATHS.items() if path.name == "__init__.py"}
+
 every_module = pytest.mark.parametrize("name", PATHS)
 every_core_module = pytest.mark.parametrize(
     "name", [name for name in PATHS if name.startswith("geventws.core")]
@@ -138,7 +140,13 @@ def test_module_has_its_test_module(name: str) -> None:
     parts = name.split(".")
     if len(parts) == 3 and parts[1] in ("core", "net"):
         test = ROOT / "tests" / parts[1] / f"test_{parts[2]}.py"
-        assert test.is_file(), f"{name} has no test module: write {test.relative_to(ROOT)}"
+    elif len(parts) == 2 and floor_of(name) == SECOND_FLOOR and name not in PACKAGES:
+        # The doors of WSGI servers; the tools for users' tests are tested beside this.
+        folder = ROOT / "tests" / ("" if parts[1] == "testing" else "wsgi")
+        test = folder / f"test_{parts[1]}.py"
+    else:
+        return
+    assert test.is_file(), f"{name} has no test module: write {test.relative_to(ROOT)}"
 
 
 def test_front_door_offers_what_it_imports() -> None:

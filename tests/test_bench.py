@@ -18,7 +18,7 @@ COST = Metric("cpu", "CPU", 1, compared=True)
 
 
 def test_every_question_is_asked() -> None:
-    assert {scenario.letter for scenario in SCENARIOS} == set("abcdefghijk")
+    assert {scenario.letter for scenario in SCENARIOS} == set("abcdefghijkl")
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: str(scenario.question))
@@ -72,4 +72,4 @@ def test_unknown_question_is_refused() -> None:
     command = [sys.executable, "-m", "tests.bench", "--only", "z"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=20)
     assert result.returncode == 1
-    assert result.stderr == "no question z: choose from a,b,c,d,e,f,g,h,i,j,k\n"
+    assert result.stderr == "no question z: choose from a,b,c,d,e,f,g,h,i,j,k,l\n"

@@ -5,7 +5,7 @@ cdef class HubState:
     cdef public unsigned long thread
     cdef public bytearray buffer
     cdef public set streams
-    cdef public bint created_hub, tells_errors
+    cdef public bint created_hub, released, tells_errors
     cdef public Py_ssize_t spent
     cdef public double woken
     cdef object __weakref__

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from gevent import get_hub
+from gevent import GreenletExit, get_hub
 from gevent._hub_local import get_hub_if_exists
 from greenlet import getcurrent, greenlet
 
@@ -47,6 +47,8 @@ class HubState:
         self.streams: set[Any] = set()
         # Whether geventws made the hub, for a thread that had none.
         self.created_hub = created_hub
+        # Whether it is destroyed again.
+        self.released = False
         # Whether the loop tells a watcher of errors, as libuv does, and only once.
         self.tells_errors = "libuv" in type(hub.loop).__module__
         # Wakes receivers; the first connection makes it.
@@ -64,12 +66,18 @@ class HubState:
         Call it from the thread's main greenlet. Without it, each thread that connects would
         leave a loop and its descriptors behind.
         """
-        if self.created_hub and not self.streams:
+        if self.created_hub and not self.streams and not self.released:
             main_greenlet = self.hub.parent
             if self.thread == get_ident() and getcurrent() is main_greenlet:
-                self.keepalive.stop()
+                # Only once: whoever closes, and the request around it, call this.
+                self.released = True
+                self.keepalive.stop(block=True)
                 del self.hub.geventws_state
                 self.hub.destroy(destroy_loop=True)
+                if not self.hub.dead:
+                    # gevent lets it wait outside of its loop, for ever: a suspended greenlet
+                    # is never freed, nor is whatever its frame refers to.
+                    self.hub.throw(GreenletExit)
 
     def abandon(self) -> None:
         """Forget all connections, which belong to the parent process now."""

@@ -88,13 +88,18 @@ class Keepalive:
                 heapq.heapify(self._heap)
                 self._cancelled = 0
 
-    def stop(self) -> None:
-        """Forget all deadlines and end the greenlet."""
+    def stop(self, block: bool = False) -> None:
+        """Forget all deadlines and end the greenlet.
+
+        Args:
+            block: whether to wait for its end. A greenlet that never ends is never freed, nor
+                is its hub.
+        """
         self._heap.clear()
         greenlet, self._greenlet = self._greenlet, None
         self._close_timer()
         if greenlet is not None:
-            greenlet.kill(block=False)
+            greenlet.kill(block=block)
 
     def _start(self) -> None:
         self._greenlet = gevent.spawn(self._run)

@@ -16,6 +16,7 @@ __all__ = [
     "GEVENT",
     "GEVENTWS",
     "GEVENT_WEBSOCKET",
+    "MOUNTED",
     "PICOWS",
     "PLAIN",
     "SIMPLE_WEBSOCKET",
@@ -30,6 +31,7 @@ __all__ = [
 FLOOR = "C floor"
 GEVENTWS = "geventws"
 PLAIN = "geventws, plain Python"
+MOUNTED = "geventws on gevent.pywsgi"
 PICOWS = "picows on uvloop"
 WEBSOCKETS = "websockets on asyncio"
 AIOHTTP = "aiohttp on asyncio"
@@ -46,6 +48,7 @@ WSGI_PEERS = [GEVENT_WEBSOCKET, SIMPLE_WEBSOCKET]
 STEMS = {
     GEVENTWS: "geventws",
     PLAIN: "geventws",
+    MOUNTED: "geventws_pywsgi",
     PICOWS: "picows",
     WEBSOCKETS: "websockets",
     AIOHTTP: "aiohttp",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,6 +13,7 @@ import gevent
 import gevent.ssl
 import trustme
 from gevent.event import Event
+from gevent.monkey import get_original
 from gevent.queue import Queue
 
 from geventws import ClientConnection, ServerConnection, connect, serve
@@ -179,6 +181,20 @@ def receive_all(transport: Transport) -> bytes:
     while part := receive(transport):
         data.append(part)
     return b"".join(data)
+
+
+def occupy(number: int) -> tuple[socket.socket, socket.socket]:
+    """Return two connected sockets, not blocking, the first on a descriptor that is free."""
+    one, other = get_original("socket", "socketpair")()
+    if other.fileno() == number:
+        one, other = other, one
+    elif one.fileno() != number:
+        os.dup2(one.fileno(), number)
+        one.close()
+        one = get_original("socket", "socket")(fileno=number)
+    for sock in (one, other):
+        sock.setblocking(False)
+    return one, other
 
 
 class Exploding(Extension):

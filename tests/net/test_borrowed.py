@@ -1,0 +1,333 @@
+"""Tests of geventws.net.borrowed: sockets whose owner keeps them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket as stdlib_socket
+import ssl
+from collections.abc import Iterator
+from typing import Any
+
+import gevent
+import gevent.socket
+import gevent.ssl
+import pytest
+from gevent.monkey import get_original
+
+from geventws.net.borrowed import (
+    TLS_RECORD,
+    BorrowedTLSTransport,
+    BorrowedTransport,
+    DuplicateTransport,
+    borrow_transport,
+)
+from geventws.net.hubs import RECEIVE_BUFFER_SIZE, get_hub_state
+from geventws.net.stream import READ, WRITE
+from tests.net.support import client_tls, occupy, server_tls, turns
+
+MODULES = {"gevent": gevent.socket.socket, "stdlib": get_original("socket", "socket")}
+
+every_kind = pytest.mark.parametrize("kind", MODULES)
+
+
+def socketpair() -> tuple[Any, Any]:
+    return get_original("socket", "socketpair")()  # type: ignore[no-any-return]
+
+
+@every_kind
+def test_owner_gets_its_socket_back(kind: str) -> None:
+    one, other = socketpair()
+    sock = MODULES[kind](fileno=one.detach())
+    sock.settimeout(5)
+    transport = borrow_transport(sock)
+    assert type(transport) is BorrowedTransport
+    assert sock.gettimeout() == 5
+    transport.begin()
+    assert transport.receive(get_hub_state()) is None
+    transport.send(b"to")
+    assert other.recv(10) == b"to"
+    other.send(b"fro")
+    assert transport.receive(get_hub_state()) == b"fro"
+    transport.close()
+    # TCP has ended, and the descriptor is open.
+    assert (sock.gettimeout(), sock.fileno()) == (5, transport.fileno())
+    assert other.recv(10) == b""
+    assert sock.recv(10) == b""
+    sock.close()
+    other.close()
+    # The owner was faster.
+    transport.close()
+
+
+@every_kind
+def test_descriptor_that_another_gets_is_left_alone(kind: str) -> None:
+    one, other = socketpair()
+    sock = MODULES[kind](fileno=one.detach())
+    transport = BorrowedTransport(sock)
+    transport.begin()
+    number = sock.fileno()
+    sock.close()
+    turns(1)
+    third, fourth = occupy(number)
+    fourth.send(b"not yours")
+    for use in (lambda: transport.receive(get_hub_state()), lambda: transport.send(b"stray")):
+        with pytest.raises(OSError) as raised:
+            use()
+        assert raised.value.errno == errno.EBADF
+    transport.close()
+    assert third.recv(100) == b"not yours"
+    with pytest.raises(BlockingIOError):
+        fourth.recv(100)
+    for sock in (other, third, fourth):
+        sock.close()
+
+
+def test_process_that_forked_leaves_the_socket_alone() -> None:
+    one, other = socketpair()
+    transport = BorrowedTransport(one)
+    transport.begin()
+    transport.abandon()
+    one.send(b"x")
+    assert other.recv(10) == b"x"
+    one.close()
+    other.close()
+
+
+@pytest.mark.parametrize("end", ["close", "abandon"])
+def test_duplicate_is_closed(end: str) -> None:
+    one, other = socketpair()
+    bare = get_original("socket", "socket")(fileno=os.dup(one.fileno()))
+    transport = DuplicateTransport(bare)
+    transport.begin()
+    transport.send(b"x")
+    getattr(transport, end)()
+    assert transport.fileno() == -1
+    assert other.recv(10) == b"x"
+    other.setblocking(False)
+    if end == "close":
+        assert other.recv(10) == b""
+    else:
+        with pytest.raises(BlockingIOError):
+            other.recv(10)
+    one.close()
+    other.close()
+
+
+# TLS.
+
+
+class TLSPair:
+    """A client, and a transport over the socket of a server that has done the handshake."""
+
+    def __init__(self) -> None:
+        one, other = gevent.socket.socketpair()
+        for sock in (one, other):
+            sock.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_SNDBUF, 32 * 1024)
+        shaking = gevent.spawn(client_tls().wrap_socket, other, server_hostname="localhost")
+        self.sock: Any = server_tls().wrap_socket(one, server_side=True)
+        self.client: Any = shaking.get(timeout=10)
+        self.client.settimeout(10)
+        self.transport = borrow_transport(self.sock)
+        assert type(self.transport) is BorrowedTLSTransport
+        self.transport.begin()
+        self.state = get_hub_state()
+
+    def receive(self) -> bytes | None:
+        """Receive until something comes."""
+        with gevent.Timeout(10):
+            while (data := self.transport.receive(self.state)) is None:
+                gevent.sleep(0.001)
+            return data
+
+    def close(self) -> None:
+        self.client.close()
+        self.sock.close()
+
+
+@pytest.fixture
+def tls() -> Iterator[TLSPair]:
+    pair = TLSPair()
+    yield pair
+    pair.close()
+    turns(1)
+
+
+def test_tls_bytes(tls: TLSPair) -> None:
+    # The owner may have left something in the TLS layer.
+    assert tls.transport.ended
+    assert tls.transport.receive(tls.state) is None
+    assert not tls.transport.ended
+    tls.client.sendall(b"to")
+    assert tls.receive() == b"to"
+    assert tls.transport.send(b"fro") == 3
+    assert tls.client.recv(10) == b"fro"
+
+
+def test_tls_what_the_owner_read_is_found(tls: TLSPair) -> None:
+    tls.client.sendall(b"x" * 10_000)
+    assert len(tls.sock.recv(1)) == 1
+    assert tls.sock.pending()
+    assert tls.transport.ended
+    assert tls.transport.receive(tls.state) == b"x" * 9_999
+
+
+def test_tls_reads_as_many_records_as_there_are(tls: TLSPair) -> None:
+    data = os.urandom(RECEIVE_BUFFER_SIZE)
+    sending = gevent.spawn(tls.client.sendall, data + b"end")
+    received: list[bytes] = []
+    while sum(map(len, received)) < len(data) + 3:
+        part = tls.receive()
+        assert part
+        received.append(part)
+    assert b"".join(received) == data + b"end"
+    assert max(map(len, received)) > TLS_RECORD
+    sending.get()
+
+
+def test_tls_writes_whole_or_say_how_much(tls: TLSPair) -> None:
+    """What OpenSSL could not write is offered again, and extended, in any size."""
+    data = os.urandom(500_000)
+    sent, blocked = 0, 0
+    reading = gevent.spawn(recv_exactly, tls.client, len(data))
+    size = 100_000
+    with gevent.Timeout(10):
+        while sent < len(data):
+            try:
+                sent += tls.transport.send(data[sent : sent + size])
+                size = 100_000
+            except BlockingIOError:
+                blocked += 1
+                size += 1000
+                gevent.sleep(0.001)
+    assert blocked and tls.transport.write_event == WRITE
+    assert reading.get() == data
+
+
+def recv_exactly(sock: Any, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        part = sock.recv(65536)
+        if not part:
+            break
+        data += part
+    return data
+
+
+def test_tls_end(tls: TLSPair) -> None:
+    """The end behind data is not lost, and stays the end."""
+    tls.client.sendall(b"last")
+    tls.client.shutdown(stdlib_socket.SHUT_WR)
+    assert tls.receive() == b"last"
+    assert tls.receive() == b""
+    assert tls.transport.receive(tls.state) == b""
+
+
+def test_tls_broken(tls: TLSPair) -> None:
+    """What is no TLS breaks the connection; what came before is still read."""
+    tls.client.sendall(b"last")
+    tls.client._sock.send(b"HTTP/1.1 200 OK\r\n" + b"x" * 100)
+    assert tls.receive() == b"last"
+    for _ in range(2):
+        with pytest.raises(ssl.SSLError):
+            tls.receive()
+
+
+def test_tls_close(tls: TLSPair) -> None:
+    tls.transport.send(b"last")
+    tls.transport.close()
+    assert tls.client.recv(10) == b"last"
+    # A close_notify: otherwise this would be an error.
+    tls.client.suppress_ragged_eofs = False
+    assert tls.client.recv(10) == b""
+    assert tls.sock.fileno() != -1
+
+
+def test_tls_descriptor_that_another_gets_is_left_alone(tls: TLSPair) -> None:
+    """OpenSSL would read and write whatever has the number now."""
+    number = tls.sock.fileno()
+    tls.sock.close()
+    turns(2)
+    third, fourth = occupy(number)
+    fourth.send(b"not yours")
+    for use in (lambda: tls.transport.receive(tls.state), lambda: tls.transport.send(b"stray")):
+        with pytest.raises(OSError) as raised:
+            use()
+        assert raised.value.errno == errno.EBADF
+    tls.transport.close()
+    assert third.recv(100) == b"not yours"
+    with pytest.raises(BlockingIOError):
+        fourth.recv(100)
+    third.close()
+    fourth.close()
+
+
+class ScriptedTLS:
+    """OpenSSL, as it answers in a renegotiation or a key update, at a moment of our choice."""
+
+    def __init__(self) -> None:
+        self.reads: list[Any] = []
+        self.writes: list[Any] = []
+        self.offered: list[bytes] = []
+
+    def read(self, size: int, view: memoryview) -> int:
+        answer = self.reads.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        view[: len(answer)] = answer
+        return len(answer)
+
+    def write(self, view: memoryview) -> int:
+        self.offered.append(bytes(view))
+        answer = self.writes.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return len(view)
+
+    def pending(self) -> int:
+        return 0
+
+
+@pytest.fixture
+def scripted(tls: TLSPair) -> tuple[BorrowedTLSTransport, ScriptedTLS]:
+    openssl = ScriptedTLS()
+    assert isinstance(tls.transport, BorrowedTLSTransport)
+    tls.transport._tls = openssl
+    return tls.transport, openssl
+
+
+def test_tls_read_that_must_write(scripted: tuple[BorrowedTLSTransport, ScriptedTLS]) -> None:
+    transport, openssl = scripted
+    state = get_hub_state()
+    openssl.reads = [ssl.SSLWantWriteError(), b"data"]
+    assert transport.receive(state) is None
+    assert transport.unsent
+    transport.flush()
+    # No event will tell of it: it is in the TLS layer already.
+    assert (transport.unsent, transport.ended) == (0, True)
+    assert transport.receive(state) == b"data"
+    assert not transport.ended
+
+
+def test_tls_read_that_must_write_behind_data(
+    scripted: tuple[BorrowedTLSTransport, ScriptedTLS],
+) -> None:
+    transport, openssl = scripted
+    state = get_hub_state()
+    full = b"x" * TLS_RECORD
+    openssl.reads = [full, ssl.SSLWantWriteError(), ssl.SSLWantWriteError()]
+    assert transport.receive(state) == full
+    assert (transport.unsent, transport.ended) == (0, True)
+    assert transport.receive(state) is None
+    assert transport.unsent
+
+
+def test_tls_write_that_must_read(scripted: tuple[BorrowedTLSTransport, ScriptedTLS]) -> None:
+    transport, openssl = scripted
+    openssl.writes = [ssl.SSLWantReadError(), 1]
+    with pytest.raises(BlockingIOError):
+        transport.send(b"data")
+    assert transport.write_event == READ
+    assert transport.send(b"data and more") == 13
+    assert transport.write_event == WRITE
+    assert openssl.offered == [b"data", b"data and more"]

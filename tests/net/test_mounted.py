@@ -1,0 +1,415 @@
+"""Tests of geventws.net.mounted: connections inside requests of gevent's WSGI server."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import ssl
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import pytest
+from gevent.event import Event
+from gevent.greenlet import Greenlet
+from gevent.monkey import get_original
+from gevent.pool import Pool
+from gevent.queue import Queue
+
+from geventws import ConnectionClosed, ConnectionClosedError, Opcode, State
+from geventws.core.headers import Headers
+from geventws.core.http11 import Request, Response
+from geventws.mount import Mount
+from geventws.net.hubs import get_hub_state
+from geventws.net.mounted import MountedConnection, mounted_connections
+from geventws.net.stream import READ, WRITE
+from geventws.testing import RawClient
+from geventws.wsgi import accept, websocket_app
+from tests.net.support import HOST, PATIENCE, occupy, turns, until
+from tests.wsgi.support import served
+
+Handler = Callable[[MountedConnection], Any]
+
+with_and_without_tls = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+
+
+def unmanaged(handler: Handler, **options: Any) -> Any:
+    """An application that does with its WebSocket what it likes."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        handler(accept(environ, start_response, **options))
+        return []
+
+    return app
+
+
+class Hold:
+    """A handler that gives its connection to the test and returns when the test ends."""
+
+    def __init__(self) -> None:
+        self.accepted: Queue[MountedConnection] = Queue()
+        self.done = Event()
+
+    def __call__(self, ws: MountedConnection) -> None:
+        self.accepted.put(ws)
+        self.done.wait()
+
+    def get(self) -> MountedConnection:
+        return self.accepted.get(timeout=PATIENCE)
+
+
+def test_what_is_known() -> None:
+    hold = Hold()
+    with served(websocket_app(hold)) as here:
+        client = here.open("/a%20b?c", headers=[("X-Test", "1")])
+        ws = hold.get()
+        assert mounted_connections() == [ws]
+        assert ws.remote_address == client.sock.getsockname()
+        assert ws.local_address == (HOST, here.server.server_port)
+        assert ws.environ["QUERY_STRING"] == "c"
+        assert isinstance(ws.request, Request) and ws.request is ws.request
+        assert (ws.path, ws.request_headers["x-test"]) == ("/a%20b?c", "1")
+        assert ws.response is not None and ws.response.status_code == 101
+        hold.done.set()
+        assert client.recv_close().data == b"\x03\xe8"
+        client.close()
+        assert ws.wait_closed(PATIENCE)
+        assert ws.remote_address and ws.path == "/a%20b?c"
+        assert mounted_connections() == []
+
+
+@with_and_without_tls
+def test_handler_is_killed(tls: bool) -> None:
+    """The client gets 1001, and TCP ends at once, though it answers nothing."""
+    hold, pool = Hold(), Pool()
+    with served(websocket_app(hold), tls=tls, spawn=pool) as here:
+        client = here.open()
+        ws = hold.get()
+        pool.kill(block=True, timeout=PATIENCE)
+        assert ws.state is State.CLOSED
+        assert client.recv_close().data == b"\x03\xe9"
+        assert client.recv_frame() is None
+        client.close()
+        here.wait_for_log(101)
+
+
+@with_and_without_tls
+def test_with_block_is_killed(tls: bool) -> None:
+    hold, pool = Hold(), Pool()
+
+    def handler(ws: MountedConnection) -> None:
+        with ws:
+            hold(ws)
+
+    with served(unmanaged(handler), tls=tls, spawn=pool) as here:
+        client = here.open()
+        ws = hold.get()
+        pool.kill(block=True, timeout=PATIENCE)
+        assert ws.state is State.CLOSED
+        assert client.recv_close().data == b"\x03\xe9"
+        assert client.recv_frame() is None
+        client.close()
+
+
+@with_and_without_tls
+@pytest.mark.parametrize("spawn", [gevent.spawn, gevent.spawn_raw])
+def test_application_returns_without_closing(tls: bool, spawn: Any) -> None:
+    """Whoever uses the connection elsewhere gets to know, and no watcher stays."""
+    accepted: Queue[MountedConnection] = Queue()
+    with served(unmanaged(accepted.put), tls=tls, spawn=spawn) as here:
+        client = here.open()
+        ws = accepted.get(timeout=PATIENCE)
+        with pytest.raises(ConnectionClosedError) as raised:
+            ws.recv(timeout=PATIENCE)
+        assert "returned before its WebSocket was closed" in str(raised.value.__cause__)
+        assert ws.close_code == 1006
+        assert not ws._read_watcher.active
+        assert client.recv_frame() is None
+        client.close()
+        here.wait_for_log(101)
+
+
+@with_and_without_tls
+def test_descriptor_that_another_gets_is_left_alone(tls: bool) -> None:
+    left: Queue[Any] = Queue()
+
+    def handler(ws: MountedConnection) -> None:
+        # Nobody tells when this request ends.
+        ws._keeper.unlink(ws._keeper_ended)
+        left.put((ws, ws._transport.sock.fileno()))
+
+    with served(unmanaged(handler), tls=tls) as here:
+        client = here.open()
+        ws, number = left.get(timeout=PATIENCE)
+        until(lambda: ws._transport.sock.fileno() == -1)
+        one, other = occupy(number)
+        other.send(b"not yours")
+        client.send_frame(Opcode.TEXT, b"for the old one")
+        with pytest.raises(ConnectionClosed):
+            ws.recv(timeout=PATIENCE)
+        with pytest.raises(ConnectionClosed):
+            ws.send("stray")
+        # Nobody has read what it sent: TCP may tell it by a reset.
+        client.recv_eof()
+        client.close()
+        assert one.recv(100) == b"not yours"
+        with pytest.raises(BlockingIOError):
+            other.recv(100)
+        one.close()
+        other.close()
+
+
+@pytest.mark.parametrize("app", [websocket_app, unmanaged])
+def test_finished_connection_is_freed_by_reference_counting(
+    app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # pytest keeps log records, which refer to their connection.
+    monkeypatch.setattr(logging.getLogger("geventws"), "propagate", False)
+    connections = []
+
+    def handler(ws: MountedConnection) -> None:
+        connections.append(weakref.ref(ws))
+        ws.recv()
+        assert ws.request is not None
+
+    with served(app(handler)) as here:
+        gc.collect()
+        gc.disable()
+        try:
+            client = here.open()
+            client.send_frame(Opcode.TEXT, b"x")
+            if app is websocket_app:
+                assert client.recv_close() is not None
+                client.send_frame(Opcode.CLOSE, b"\x03\xe8")
+            client.recv_eof()
+            client.close()
+            until(lambda: connections[0]() is None)
+        finally:
+            gc.enable()
+
+
+def test_fork() -> None:
+    """A child forgets the connection, and its server's socket is left to the parent."""
+    hold = Hold()
+    with served(websocket_app(hold)) as here:
+        client = here.open()
+        ws = hold.get()
+        pid = os.fork()
+        if not pid:
+            os._exit(0 if ws.state is State.CLOSED and ws._transport.fileno() != -1 else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        ws.send("still here")
+        assert client.recv_frame().data == b"still here"
+        hold.done.set()
+        client.close()
+
+
+# A thread of its own, as gunicorn's gthread and Werkzeug have them.
+
+
+class Blocking:
+    """What a WSGI server would lend to a request in a native thread."""
+
+    def __init__(self) -> None:
+        here, there = get_original("socket", "socketpair")()
+        self.sock = here
+        self.client = there
+
+    def mount(self, **options: Any) -> MountedConnection:
+        """Open a WebSocket, with the handshake left out."""
+        mount = Mount(**options)
+        environ = {"gunicorn.socket": self.sock, "wsgi.input": self}
+        ws, _ = mount.connect(environ, lambda *args: None)
+        ws._open_mounted(Response(101, "Switching Protocols", Headers()), [], None, b"")
+        return ws
+
+    @property
+    def reader(self) -> Any:
+        return self
+
+    unreader = None
+
+    def close(self) -> None:
+        self.sock.close()
+        self.client.close()
+
+
+def in_thread(function: Callable[[], Any]) -> Any:
+    """Call a function in a native thread, which has no hub."""
+    result = gevent.get_hub().threadpool.apply_async(lambda: run_in_fresh_thread(function))
+    return result.get(timeout=PATIENCE)
+
+
+def run_in_fresh_thread(function: Callable[[], Any]) -> Any:
+    results: list[Any] = []
+    thread_lock = get_original("_thread", "allocate_lock")()
+    thread_lock.acquire()
+
+    def run() -> None:
+        try:
+            results.append(function())
+        except BaseException as exc:
+            results.append(exc)
+        finally:
+            thread_lock.release()
+
+    get_original("_thread", "start_new_thread")(run, ())
+    thread_lock.acquire()
+    if isinstance(results[0], BaseException):
+        raise results[0]
+    return results[0]
+
+
+def test_thread_has_a_hub_as_long_as_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    # pytest keeps log records, which refer to their connection.
+    monkeypatch.setattr(logging.getLogger("geventws"), "propagate", False)
+    blocking = Blocking()
+    blocking.client.sendall(RawClient.frame(None, Opcode.TEXT, b"hello", mask=True))
+
+    def serve() -> tuple[str | bytes, bool, weakref.ref[Any]]:
+        with blocking.mount() as ws:
+            message = ws.recv()
+            hub = gevent.get_hub()
+            # A peer that vanished: there is no closing handshake to wait for.
+            blocking.client.close()
+        assert blocking.sock.gettimeout() is None
+        return message, hub.loop is None, weakref.ref(hub)
+
+    message, destroyed, hub = in_thread(serve)
+    assert (message, destroyed) == ("hello", True)
+    gc.collect()
+    # gevent itself would keep it: its greenlet never ended.
+    assert hub() is None
+    blocking.close()
+
+
+def test_thread_ends_what_an_earlier_request_left_open() -> None:
+    left, blocking = Blocking(), Blocking()
+
+    def serve() -> tuple[State, bool]:
+        forgotten = left.mount()
+        left.sock.close()
+        ws = blocking.mount()
+        state = forgotten.state
+        blocking.client.close()
+        ws.close()
+        return state, get_hub_state().created_hub
+
+    assert in_thread(serve)[0] is State.CLOSED
+    left.close()
+    blocking.close()
+
+
+# TLS: what a read has to write, and a write to read.
+
+
+class ScriptedTLS:
+    """OpenSSL in the middle of a key update or a renegotiation."""
+
+    def __init__(self, tls: Any) -> None:
+        self.tls = tls
+        # What the next read or write raises, before it goes on as usual.
+        self.read_raises: Any = None
+        self.write_raises: Any = None
+
+    def read(self, *args: Any) -> Any:
+        exc, self.read_raises = self.read_raises, None
+        if exc is not None:
+            raise exc
+        return self.tls.read(*args)
+
+    def write(self, data: Any) -> Any:
+        if self.write_raises is not None:
+            raise self.write_raises
+        return self.tls.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.tls, name)
+
+
+def test_tls_read_goes_on_when_it_can_write() -> None:
+    hold = Hold()
+    with served(websocket_app(hold), tls=True) as here:
+        client = here.open()
+        ws = hold.get()
+        turns()
+        openssl = ws._transport._tls = ScriptedTLS(ws._transport._tls)
+        openssl.read_raises = ssl.SSLWantWriteError()
+        client.send_frame(Opcode.TEXT, b"behind")
+        assert ws.recv(timeout=PATIENCE) == "behind"
+        assert not ws._writing
+        hold.done.set()
+        client.close()
+
+
+def test_tls_write_goes_on_when_it_has_read() -> None:
+    """It waits for the peer, not for room: the loop does not spin."""
+    hold = Hold()
+    with served(websocket_app(hold), tls=True) as here:
+        client = here.open()
+        ws = hold.get()
+        turns()
+        openssl = ws._transport._tls = ScriptedTLS(ws._transport._tls)
+        openssl.write_raises = ssl.SSLWantReadError()
+        ws.send("blocked")
+        ws.send("queued")
+        turns()
+        assert (ws._write_event, ws._writing) == (READ, True)
+        openssl.write_raises = None
+        client.send_frame(Opcode.TEXT, b"go on")
+        assert client.recv_frame().data == b"blocked"
+        assert client.recv_frame().data == b"queued"
+        assert ws.recv(timeout=PATIENCE) == "go on"
+        assert not ws._writing
+        # And back again.
+        openssl.write_raises = ssl.SSLWantWriteError()
+        ws.send("no room")
+        assert (ws._write_event, ws._writing) == (WRITE, True)
+        openssl.write_raises = None
+        assert client.recv_frame().data == b"no room"
+        hold.done.set()
+        client.close()
+
+
+@with_and_without_tls
+def test_large_messages_both_ways_at_once(tls: bool) -> None:
+    data = os.urandom(3_000_000)
+
+    def handler(ws: MountedConnection) -> None:
+        sending = Greenlet.spawn(ws.send, data)
+        assert ws.recv() == data
+        sending.get()
+
+    with served(websocket_app(handler, max_size=None, compression=None), tls=tls) as here:
+        client = here.open()
+        sending = gevent.spawn(client.send_frame, Opcode.BINARY, data)
+        assert client.recv_frame().data == data
+        sending.get(timeout=PATIENCE)
+        assert client.recv_close().data == b"\x03\xe8"
+        client.close()
+
+
+@with_and_without_tls
+def test_backpressure(tls: bool) -> None:
+    """What is not read waits, at the latest in the client."""
+    hold = Hold()
+    with served(websocket_app(hold, max_queue=4), tls=tls) as here:
+        client = here.open()
+        ws = hold.get()
+        count = 300
+        frames = [client.frame(Opcode.TEXT, str(n).encode() * 50) for n in range(count)]
+        sending = gevent.spawn(client.send_bytes, b"".join(frames))
+        until(lambda: ws._stalled)
+        for n in range(count):
+            assert ws.recv(timeout=PATIENCE) == str(n) * 50
+        sending.get(timeout=PATIENCE)
+        hold.done.set()
+        client.close()
+
+
+def test_threads_are_native_here() -> None:
+    """The tests above would not say anything otherwise."""
+    assert in_thread(threading.get_native_id) != threading.get_native_id()

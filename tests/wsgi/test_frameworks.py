@@ -1,0 +1,135 @@
+"""The how-tos of web frameworks: their very programs, on real servers, by a foreign client."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from websockets.sync.client import connect
+
+from geventws import Opcode
+from geventws.testing import RawClient
+from tests.net.support import authority, until
+from tests.test_docs import programs
+from tests.wsgi.documented import FRAMEWORKS, HOWTO, run
+from tests.wsgi.support import Process, running, served
+
+# One for each way of taking a socket over; the others are the doors' own tests' business.
+SERVERS = ["pywsgi", "pywsgi-tls", "gunicorn", "worker", "gevent_pywsgi", "gthread", "werkzeug"]
+
+
+@pytest.fixture(scope="module", params=[(s, f) for s in SERVERS for f in FRAMEWORKS], ids="-".join)
+def process(request: pytest.FixtureRequest) -> Iterator[Process]:
+    server, framework = request.param
+    with running(server, f"tests.wsgi.documented:{framework}") as process:
+        process.server, process.door = server, framework
+        yield process
+
+
+def uri_of(process: Process) -> tuple[str, Any]:
+    """The server's address for WebSockets, and what its TLS needs."""
+    port = process.address[1]
+    if not process.tls:
+        return f"ws://localhost:{port}", None
+    context = ssl.create_default_context()
+    authority()[0].configure_trust(context)
+    return f"wss://localhost:{port}", context
+
+
+def test_foreign_client(process: Process) -> None:
+    uri, context = uri_of(process)
+    with connect(f"{uri}/echo/blue?token=sesame", ssl=context) as ws:
+        assert ws.recv() == "Welcome to blue!"
+        ws.send("x" * 10_000)
+        assert ws.recv() == "x" * 10_000
+    assert ws.close_code == 1000
+    process.wait_for(r'"GET /echo/blue[?]token=sesame HTTP/1.1" 101 ')
+    assert "Traceback" not in process.log
+
+
+def test_early_bytes_and_close(process: Process) -> None:
+    early = RawClient.frame(None, Opcode.TEXT, b"early", mask=True)
+    client = process.open("/echo/blue?token=sesame", early=early)
+    for data in (b"Welcome to blue!", b"early"):
+        frame = client.recv_frame()
+        assert frame is not None and frame.data == data
+    client.send_frame(Opcode.CLOSE, b"\x03\xe8")
+    frame = client.recv_frame()
+    assert frame is not None and (frame.opcode, frame.data) == (Opcode.CLOSE, b"\x03\xe8")
+    # The framework's response is not sent.
+    assert client.recv_frame() is None
+    client.close()
+
+
+def test_application_rejects(process: Process) -> None:
+    client = process.connect()
+    client.send_bytes(RawClient.request(path="/echo/blue"))
+    client.response = client.recv_response()
+    assert client.response.status_code == 403
+    assert b"a token, please" in client.response.body
+    client.close()
+
+
+def test_plain_requests(process: Process) -> None:
+    status, body = process.get("/")
+    # It may be in chunks.
+    assert status == 200 and b"home" in body
+    status, body = process.get("/echo/blue?token=sesame")
+    assert status == 426
+    assert b"You need a WebSocket client." in body
+
+
+def test_client_vanishes(process: Process) -> None:
+    client = process.open("/echo/blue?token=sesame")
+    assert client.recv_frame() is not None
+    client.reset()
+    process.wait_for(r"(?s)101 .*101 .*101 ")
+    assert "Traceback" not in process.log
+
+
+# Flask.
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_flask(server: str) -> None:
+    with running(server, "tests.wsgi.documented:Flask") as process:
+        client = process.connect()
+        client.send_bytes(RawClient.request(path="/echo/blue"))
+        client.response = client.recv_response()
+        assert client.response.status_code == 403
+        client.close()
+        client = process.connect()
+        client.send_bytes(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        client.response = client.recv_response()
+        cookie = client.response.headers["Set-Cookie"].split(";")[0]
+        client.close()
+        uri, context = uri_of(process)
+        headers = {"Cookie": cookie}
+        with connect(f"{uri}/echo/blue", ssl=context, additional_headers=headers) as ws:
+            assert ws.recv() == "Welcome to blue, Ann!"
+            ws.send("hello")
+            assert ws.recv() == "hello"
+
+
+def test_flask_factory_options_and_test() -> None:
+    """The other programs of its page belong together; the last one is a test."""
+    module = run("documented_factory", "\n".join(programs(HOWTO / "flask.rst")[1:]))
+    with served(module.app) as here:
+        client = here.open("/time")
+        frame = client.recv_frame()
+        assert frame is not None and frame.data == b"It is late."
+        client.close()
+        until(lambda: "101" in here.log.getvalue())
+
+
+def test_gunicorn_configuration() -> None:
+    (configuration,) = programs(HOWTO / "gunicorn.rst")
+    module = run("documented_gunicorn", configuration)
+    from gunicorn.config import Config
+
+    config = Config()
+    for name in ("worker_class", "worker_connections", "graceful_timeout"):
+        config.set(name, getattr(module, name))
+    assert config.worker_class.__name__ == "Worker"

@@ -1,0 +1,249 @@
+"""Tests of geventws.mount: the opening handshake through a WSGI server."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import gevent
+import pytest
+
+from geventws import InvalidHandshake, InvalidUpgrade, NegotiationError, Opcode
+from geventws.mount import Mount
+from geventws.net.hubs import get_hub_state
+from geventws.net.mounted import MountedConnection
+from geventws.testing import KEY, RawClient
+from geventws.wsgi import accept, websocket_app
+from tests.net.support import turns
+from tests.wsgi.support import served
+
+REQUEST = RawClient.request()
+
+
+def without(*names: str) -> bytes:
+    request = REQUEST
+    for name in names:
+        request = re.sub(rf"{name}: .*\r\n".encode(), b"", request)
+    return request
+
+
+def answer(request: bytes, **options: Any) -> Any:
+    """What a handler's application answers."""
+    with served(websocket_app(**options)(lambda ws: None)) as here:
+        client = here.request(request)
+        response = client.response
+        assert response is not None
+        if response.status_code == 101:
+            assert client.recv_close() is not None
+            client.send_frame(Opcode.CLOSE, b"\x03\xe8")
+        assert client.recv_eof()
+        client.close()
+        here.wait_for_log(response.status_code)
+        assert here.errors.getvalue() == ""
+    turns()
+    assert not get_hub_state().streams
+    return response
+
+
+def test_response() -> None:
+    response = answer(REQUEST, additional_headers={"X-Test": "1"}, compression=None)
+    assert (response.status_code, response.reason_phrase) == (101, "Switching Protocols")
+    headers = dict(response.headers.items())
+    assert headers.pop("date")
+    assert headers == {
+        "upgrade": "websocket",
+        "connection": "Upgrade",
+        "sec-websocket-accept": "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=",
+        "x-test": "1",
+    }
+    assert KEY.encode() in REQUEST
+
+
+def test_negotiation() -> None:
+    offers = [
+        ("Sec-WebSocket-Protocol", "a, b"),
+        ("Sec-WebSocket-Extensions", "permessage-deflate"),
+    ]
+    response = answer(RawClient.request(offers), subprotocols=["b", "a"])
+    assert response.headers["Sec-WebSocket-Protocol"] == "b"
+    assert "permessage-deflate" in response.headers["Sec-WebSocket-Extensions"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "text"),
+    [
+        (without("Upgrade"), 426, "missing Upgrade header; the request has Sec-WebSocket-Key, so "),
+        (without("Connection"), 426, "proxy_set_header Connection"),
+        (
+            without("Upgrade", "Connection").replace(b"HTTP/1.1", b"HTTP/1.0"),
+            426,
+            "nginx: proxy_http_version 1.1",
+        ),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 426, "You need a WebSocket client."),
+        (b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\n", 426, "missing Connection header"),
+        (REQUEST.replace(b"GET", b"PUT"), 405, "unsupported HTTP method"),
+        (REQUEST.replace(b"Version: 13", b"Version: 8"), 426, "Sec-WebSocket-Version"),
+        (without("Sec-WebSocket-Key"), 400, "missing Sec-WebSocket-Key header"),
+        (without("Host"), 400, "missing Host header"),
+        (RawClient.request([("Content-Length", "5")]) + b"frame", 400, "unsupported request body"),
+    ],
+)
+def test_request_that_opens_no_websocket(request_: bytes, status: int, text: str) -> None:
+    """The client is told why, once, and the connection ends."""
+    response = answer(request_)
+    assert response.status_code == status
+    assert text in response.body.decode()
+    assert response.headers["Connection"] == "close"
+    if status == 426:
+        assert response.headers["Upgrade"] == "websocket"
+
+
+def test_browser_is_not_told_of_proxies() -> None:
+    response = answer(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert "proxy" not in response.body.decode()
+
+
+def test_refusals() -> None:
+    assert answer(REQUEST, origins=["https://example.com"]).status_code == 403
+    assert answer(REQUEST, subprotocols=["chat"]).status_code == 400
+
+
+def test_bare_accept_raises_after_the_response() -> None:
+    raised = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        try:
+            accept(environ, start_response)
+        except InvalidHandshake as exc:
+            raised.append(exc)
+        return []
+
+    with served(app) as here:
+        client = here.request(without("Upgrade"))
+        assert client.response is not None and client.response.status_code == 426
+        assert client.recv_eof()
+        client.close()
+        here.wait_for_log(426)
+    assert isinstance(raised[0], InvalidUpgrade)
+    assert "a proxy on the way" in str(raised[0].__cause__)
+
+
+def test_select_subprotocol() -> None:
+    def select(ws: MountedConnection, offered: Sequence[str]) -> str | None:
+        assert ws.path == "/"
+        return offered[-1]
+
+    request = RawClient.request([("Sec-WebSocket-Protocol", "a, b")])
+    response = answer(request, select_subprotocol=select)
+    assert response.headers["Sec-WebSocket-Protocol"] == "b"
+
+
+def test_select_subprotocol_refuses() -> None:
+    def select(ws: MountedConnection, offered: Sequence[str]) -> str | None:
+        raise NegotiationError("none of these")
+
+    response = answer(REQUEST, select_subprotocol=select)
+    assert (response.status_code, b"none of these" in response.body) == (400, True)
+
+
+@pytest.mark.parametrize("result", ["unasked", ZeroDivisionError])
+def test_select_subprotocol_fails(result: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """The client learns nothing of it, the log all."""
+
+    def select(ws: MountedConnection, offered: Sequence[str]) -> str | None:
+        if isinstance(result, str):
+            return result
+        raise result
+
+    response = answer(REQUEST, select_subprotocol=select)
+    assert response.status_code == 500
+    assert b"See server log" in response.body
+    (error,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert error.message == "opening handshake failed" and error.exc_info
+
+
+def test_log(caplog: pytest.LogCaptureFixture) -> None:
+    """As `serve` logs, as far as it is ours."""
+    caplog.set_level(logging.DEBUG, "geventws")
+    answer(REQUEST, compression=None)
+    messages = [record.message for record in caplog.records]
+    assert messages[:3] == ["= connection is CONNECTING", "< GET / HTTP/1.1", "< Host: localhost"]
+    assert "> HTTP/1.1 101 Switching Protocols" in messages
+    assert "> Upgrade: websocket" in messages
+    assert messages.index("connection open") < messages.index("connection closed")
+    caplog.clear()
+    answer(without("Upgrade"))
+    messages = [record.message for record in caplog.records]
+    assert "! invalid upgrade" in messages
+    assert messages[-2:] == [
+        "connection rejected (426 Upgrade Required)",
+        "= connection is CLOSED",
+    ]
+    assert all(hasattr(record, "websocket") for record in caplog.records)
+
+
+def test_client_that_is_gone_already() -> None:
+    """The response cannot be sent: the server's error passes on, and nothing stays."""
+
+    def start_response(status: str, headers: Any) -> Any:
+        raise BrokenPipeError
+
+    seen = []
+
+    def app(environ: dict[str, Any], start: Any) -> list[bytes]:
+        with pytest.raises(BrokenPipeError):
+            accept({**environ, "SERVER_SOFTWARE": "gevent/26.9"}, start_response)
+        seen.append(len(get_hub_state().streams))
+        start("200 OK", [("Content-Length", "0")])
+        return []
+
+    with served(app) as here:
+        here.request(REQUEST).close()
+    assert seen == [0]
+
+
+def test_kill_in_a_log_handler() -> None:
+    """The connection is open, but the application does not have it yet."""
+
+    class Killing(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.msg == "connection open":
+                raise gevent.GreenletExit
+
+    logger = logging.getLogger("test_kill_in_a_log_handler")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(Killing())
+    with served(websocket_app(logger=logger)(lambda ws: None)) as here:
+        client = here.open()
+        received = client.recv_close()
+        assert received is not None and received.data == b"\x03\xe9"
+        assert client.recv_frame() is None
+        client.close()
+        turns()
+        assert not get_hub_state().streams
+
+
+def test_options_are_checked_before_the_first_request() -> None:
+    with pytest.raises(ValueError, match="unsupported compression"):
+        Mount(compression="lzma")
+    with pytest.raises(ValueError, match="invalid header name"):
+        Mount(additional_headers={"X Test": "1"})
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        websocket_app(max_sise=1)(lambda ws: None)
+
+
+def test_create_connection() -> None:
+    class Connection(MountedConnection):
+        pass
+
+    classes = []
+    with served(
+        websocket_app(create_connection=Connection)(lambda ws: classes.append(type(ws)))
+    ) as here:
+        client = here.open()
+        assert client.recv_close() is not None
+        client.send_frame(Opcode.CLOSE, b"\x03\xe8")
+        client.close()
+    assert classes == [Connection]

@@ -1,0 +1,309 @@
+"""The doors of geventws.wsgi on each server: real processes, and the bytes on the wire."""
+
+from __future__ import annotations
+
+import signal
+import ssl
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+import gevent.pool
+import pytest
+import websocket
+import websockets.sync.client
+
+from geventws import Opcode
+from geventws.testing import RawClient
+from tests.interop.foreign import natively
+from tests.net.support import HOST, PATIENCE, authority, until
+from tests.wsgi.support import PYWSGI, SERVERS, THREADED, Process, running
+
+# `accept` in an application; the middleware; `accept` inside of the middleware.
+DOORS = ["plain", "middleware", "view"]
+
+NORMAL, GOING_AWAY, INTERNAL_ERROR = b"\x03\xe8", b"\x03\xe9", b"\x03\xf3"
+
+
+@pytest.fixture(scope="module", params=[(s, d) for s in SERVERS for d in DOORS], ids="-".join)
+def process(request: pytest.FixtureRequest) -> Iterator[Process]:
+    server, door = request.param
+    with running(server, door) as process:
+        process.server, process.door = server, door
+        yield process
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def fresh(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+    """Runs a server for one test."""
+    yield lambda *args, **options: running(request.param, *args, **options)
+
+
+def frame(opcode: int, data: bytes) -> bytes:
+    return RawClient.frame(None, opcode, data, mask=True)  # type: ignore[arg-type]
+
+
+def expect_close(client: RawClient, data: bytes, answer: bool = True) -> None:
+    """The server closes, and says nothing else: no HTTP, above all."""
+    received = client.recv_frame()
+    assert received is not None
+    assert (received.opcode, received.data) == (Opcode.CLOSE, data)
+    if answer:
+        client.send_frame(Opcode.CLOSE, data)
+    assert client.recv_frame() is None
+    client.close()
+
+
+def expect_log(process: Process, path: str, status: int = 101) -> None:
+    process.wait_for(rf'"GET {path} HTTP/1.1" {status} ')
+
+
+def test_echo_with_early_bytes(process: Process) -> None:
+    client = process.open(early=frame(Opcode.TEXT, b"early") + frame(Opcode.PING, b"p"))
+    answers = {(f.opcode, f.data) for f in (client.recv_frame(), client.recv_frame()) if f}
+    assert answers == {(Opcode.TEXT, b"early"), (Opcode.PONG, b"p")}
+    client.send_frame(Opcode.BINARY, b"x" * 100_000)
+    received = client.recv_frame()
+    assert received is not None and received.data == b"x" * 100_000
+    client.send_frame(Opcode.CLOSE, NORMAL + b"bye")
+    expect_close(client, NORMAL + b"bye", answer=False)
+    expect_log(process, "/echo")
+    assert "Traceback" not in process.log
+
+
+@pytest.mark.parametrize("size", [8190, 20_000, 200_000])
+def test_many_early_bytes(process: Process, size: int) -> None:
+    """More than the server's buffer holds, so that some of them are in the kernel, or in TLS."""
+    client = process.open(early=frame(Opcode.BINARY, b"e" * size))
+    received = client.recv_frame()
+    assert received is not None and received.data == b"e" * size
+    client.send_frame(Opcode.CLOSE, NORMAL)
+    expect_close(client, NORMAL, answer=False)
+
+
+def test_early_close(process: Process) -> None:
+    client = process.open(early=frame(Opcode.TEXT, b"early") + frame(Opcode.CLOSE, NORMAL))
+    received = client.recv_frame()
+    assert received is not None and received.data == b"early"
+    expect_close(client, NORMAL, answer=False)
+
+
+def test_foreign_client(process: Process) -> None:
+    """Whole conversations, by a library that knows nothing of us."""
+    uri = f"{'wss' if process.tls else 'ws'}://{HOST}:{process.address[1]}/echo"
+
+    def converse() -> None:
+        options: dict[str, Any] = {"ssl": trusting()} if process.tls else {}
+        with websockets.sync.client.connect(uri, **options) as ws:
+            assert ws.protocol.extensions
+            for message in ("Grüße", b"\x00\xff", "x" * 200_000, ["frag", "ments"]):
+                ws.send(message)
+                received = ws.recv()
+                assert received == ("".join(message) if isinstance(message, list) else message)
+            ws.ping().wait(PATIENCE)
+        assert ws.close_code == 1000
+
+    natively(converse)
+
+
+def trusting() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authority()[0].configure_trust(context)
+    return context
+
+
+def test_application_rejects(process: Process) -> None:
+    """Plain HTTP; what follows is not taken for another request where we have a say."""
+    client = process.connect()
+    client.send_bytes(RawClient.request(path="/reject") + frame(Opcode.TEXT, b"too early"))
+    response = client.recv_response()
+    assert (response.status_code, response.body) == (403, b"not you")
+    if process.door != "plain":
+        client.recv_eof()
+    client.close()
+    expect_log(process, "/reject", 403)
+
+
+def test_request_that_opens_no_websocket(process: Process) -> None:
+    if process.door == "middleware":
+        assert process.get("/echo")[0] == 404
+        return
+    status, body = process.get("/echo")
+    assert (status, b"You need a WebSocket client" in body) == (426, True)
+
+
+def test_handler_crashes(process: Process) -> None:
+    client = process.open("/crash")
+    client.send_frame(Opcode.TEXT, b"now")
+    expect_close(client, INTERNAL_ERROR)
+    process.wait_for("ValueError: crash on purpose")
+    if process.door == "middleware" or process.server in PYWSGI:
+        # gunicorn and Werkzeug log no request whose application raised.
+        expect_log(process, "/crash")
+
+
+def test_handler_is_killed(process: Process) -> None:
+    """TCP ends at once, though the client answers nothing."""
+    if process.door != "middleware" and process.server in THREADED:
+        # It would end the server's thread.
+        return
+    client = process.open("/kill")
+    client.send_frame(Opcode.TEXT, b"now")
+    expect_close(client, GOING_AWAY, answer=False)
+    if process.door == "middleware":
+        expect_log(process, "/kill")
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_client_vanishes(process: Process, how: str) -> None:
+    before = process.count()["connections"]
+    client = process.open()
+    client.send_frame(Opcode.TEXT, b"x")
+    assert client.recv_frame() is not None
+    getattr(client, how)()
+    until(lambda: process.count()["connections"] <= before)
+
+
+def test_protocol_error(process: Process) -> None:
+    client = process.open()
+    client.send_frame(Opcode.TEXT, b"not masked", mask=False)
+    received = client.recv_frame()
+    assert received is not None and received.data.startswith(b"\x03\xea")
+    assert client.recv_frame() is None
+    client.close()
+
+
+def converse(process: Process, number: int) -> None:
+    """One of many conversations: they end in every way there is."""
+    path = "/crash" if number % 10 == 3 else "/echo"
+    client = process.open(path, early=frame(Opcode.TEXT, b"%d" % number))
+    if path == "/crash":
+        expect_close(client, INTERNAL_ERROR)
+        return
+    received = client.recv_frame()
+    assert received is not None and received.data == b"%d" % number
+    if number % 10 == 5:
+        client.reset()
+    elif number % 10 == 7:
+        client.close()
+    else:
+        client.send_frame(Opcode.CLOSE, NORMAL)
+        expect_close(client, NORMAL, answer=False)
+
+
+@pytest.mark.deadline(120)
+@pytest.mark.parametrize("door", DOORS)
+def test_nothing_leaks(fresh: Callable[..., Any], door: str) -> None:
+    """No socket, descriptor, hub, greenlet or connection stays after 500 connections."""
+    with fresh(door) as process:
+        group = gevent.pool.Pool(10)
+
+        def run(count: int) -> None:
+            for greenlet in [group.spawn(converse, process, n) for n in range(count)]:
+                greenlet.get(timeout=100)
+
+        # Threads, and what else is made once.
+        run(50)
+        before = process.count()
+        run(500)
+        ignored = {"threads"}
+        until(
+            lambda: (
+                {
+                    name: (count, before[name])
+                    for name, count in process.count().items()
+                    if count > before[name] and name not in ignored
+                }
+                == {}
+            )
+        )
+
+
+@pytest.mark.deadline(120)
+@pytest.mark.parametrize("path", ["/forget", "/elsewhere"])
+def test_application_returns_without_closing(fresh: Callable[..., Any], path: str) -> None:
+    """No byte reaches the wrong connection, 1,000 times, while others connect."""
+    with fresh("plain") as process:
+        # The keepalive greenlet stays, once there was a connection.
+        converse(process, 0)
+        before = process.count()
+        threaded = process.threaded
+        rounds = 100 if threaded else 1000
+        stop = []
+
+        def forget(number: int) -> None:
+            client = process.open(path)
+            client.send_bytes(frame(Opcode.TEXT, b"stray %d" % number))
+            try:
+                while (received := client.recv_frame()) is not None:
+                    assert received.data == b"from elsewhere"
+            except ConnectionResetError:
+                # Nobody has read what it sent.
+                pass
+            client.close()
+
+        def echo(number: int) -> int:
+            count = 0
+            while not stop:
+                count += 1
+                early, later = b"early %d" % number, b"later %d" % count
+                client = process.open(early=frame(Opcode.TEXT, early))
+                assert (received := client.recv_frame()) and received.data == early
+                client.send_frame(Opcode.TEXT, later)
+                assert (received := client.recv_frame()) and received.data == later
+                client.send_frame(Opcode.CLOSE, NORMAL)
+                expect_close(client, NORMAL, answer=False)
+            return count
+
+        others = [gevent.spawn(echo, n) for n in range(3)]
+        pool = gevent.pool.Pool(4)
+        for greenlet in [pool.spawn(forget, n) for n in range(rounds)]:
+            greenlet.get(timeout=100)
+        stop.append(True)
+        assert all(other.get(timeout=PATIENCE) for other in others)
+        if not threaded:
+            until(
+                lambda: all(
+                    process.count()[name] <= before[name]
+                    for name in ("sockets", "descriptors", "connections", "greenlets")
+                )
+            )
+
+
+def test_server_is_terminated(fresh: Callable[..., Any]) -> None:
+    """The clients' TCP connections end, and no HTTP gets into them."""
+    with fresh("middleware", "--graceful-timeout", "1") as process:
+        clients = [process.open() for _ in range(5)]
+        process.process.send_signal(signal.SIGTERM)
+        for client in clients:
+            received = client.recv_frame()
+            assert received is None or (received.opcode, received.data) == (
+                Opcode.CLOSE,
+                GOING_AWAY,
+            )
+            if received is not None:
+                assert client.recv_frame() is None
+            client.close()
+        process.process.wait(timeout=PATIENCE)
+        assert "Traceback" not in process.log
+
+
+@pytest.mark.parametrize("server", ["wsgiref", "waitress"])
+def test_impossible_server(server: str) -> None:
+    with running(server, "plain") as process:
+        assert process.get("/echo")[0] == 500
+        process.wait_for(f"UnsupportedServer: {server} does not let applications have its socket")
+
+
+def test_websocket_client_on_werkzeug() -> None:
+    """Werkzeug adds a second Connection header, which this client takes for the only one."""
+    with running("werkzeug", "plain") as process:
+
+        def talk() -> str:
+            ws = websocket.create_connection(f"ws://{HOST}:{process.address[1]}/echo")
+            ws.send("x")
+            received: str = ws.recv()
+            ws.close()
+            return received
+
+        assert natively(talk) == "x"
