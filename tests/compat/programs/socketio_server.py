@@ -1,12 +1,8 @@
 """Flask-SocketIO in its gevent mode; ``socketio.run`` makes the server."""
 
-import sys
-
+import gevent
 from flask import Flask, request
 from flask_socketio import SocketIO, emit
-from gevent import pywsgi
-
-from geventwebsocket.handler import WebSocketHandler
 
 app = Flask(__name__)
 socketio = SocketIO(app, async_mode="gevent")
@@ -14,7 +10,7 @@ socketio = SocketIO(app, async_mode="gevent")
 
 @socketio.on("connect")
 def connect():
-    print("connect", request.environ["wsgi.websocket"].version, flush=True)
+    print("connect", request.environ["REMOTE_ADDR"], flush=True)
 
 
 @socketio.on("echo")
@@ -32,11 +28,12 @@ def disconnect(reason):
     print("disconnect", reason, flush=True)
 
 
+def say_port():
+    while socketio.wsgi_server is None or not socketio.wsgi_server.started:
+        gevent.sleep(0.01)
+    print("port", socketio.wsgi_server.server_port, flush=True)
+
+
 if __name__ == "__main__":
-    if "run" in sys.argv:
-        socketio.run(app, host="127.0.0.1", port=int(sys.argv[-1]))
-    else:
-        server = pywsgi.WSGIServer(("127.0.0.1", 0), app, handler_class=WebSocketHandler)
-        server.start()
-        print("port", server.server_port, flush=True)
-        server.serve_forever()
+    gevent.spawn(say_port)
+    socketio.run(app, host="127.0.0.1", port=0)
