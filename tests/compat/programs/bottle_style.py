@@ -2,7 +2,6 @@
 
 from bottle import Bottle, abort, request
 from gevent.pywsgi import WSGIServer
-
 from geventwebsocket import WebSocketError
 from geventwebsocket.handler import WebSocketHandler
 

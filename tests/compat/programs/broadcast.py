@@ -2,7 +2,6 @@
 
 import gevent
 from gevent.pywsgi import WSGIServer
-
 from geventwebsocket.handler import WebSocketHandler
 
 listeners = set()

@@ -49,7 +49,6 @@ app = Resource(
 )
 
 
-
 if __name__ == "__main__":
     server = WebSocketServer(("127.0.0.1", 0), app, debug=False)
     server.start()

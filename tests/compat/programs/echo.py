@@ -1,7 +1,6 @@
 """An echo, as in the README of gevent-websocket; it also answers HTTP."""
 
 from gevent import pywsgi
-
 from geventwebsocket import WebSocketError
 from geventwebsocket.handler import WebSocketHandler
 

@@ -2,10 +2,9 @@
 
 from flask import Flask, request
 from gevent import pywsgi
+from geventwebsocket.handler import WebSocketHandler
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import Map, Rule
-
-from geventwebsocket.handler import WebSocketHandler
 
 
 class Sockets:
