@@ -11,7 +11,6 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
 from tests.compat.support import ORIGINAL, SERVERS, client, receive, running
-from tests.net.support import PATIENCE
 from tests.wsgi.support import Process
 
 only_ours = pytest.mark.skipif(bool(ORIGINAL), reason="gevent-websocket does not do this")
@@ -161,14 +160,3 @@ def test_flask_sockets(flask_sockets_style: Process) -> None:
         ws.send("Hello!")
         assert receive(ws) == "Ann says Hello!"
     assert flask_sockets_style.get("/") == (200, b"Hello World!")
-
-
-@only_ours
-def test_worker_says_goodbye() -> None:
-    with running("echo", "gunicorn") as process, client(process, "/") as ws:
-        ws.send("Hello!")
-        assert receive(ws) == "Hello!"
-        process.process.terminate()
-        assert close_code(ws) == 1001
-        assert process.process.wait(PATIENCE) == 0
-        assert "Traceback" not in process.log

@@ -10,6 +10,7 @@ from gevent.pywsgi import WSGIServer
 from geventws.compat.geventwebsocket.clients import Clients
 from geventws.compat.geventwebsocket.handler import WebSocketHandler
 from geventws.compat.geventwebsocket.logging import create_logger
+from geventws.core.frames import CloseCode
 
 __all__ = ["WebSocketServer"]
 
@@ -39,6 +40,17 @@ class WebSocketServer(WSGIServer):
         # The clients with an open WebSocket, by address.
         self.clients = Clients()
         super().__init__(*args, **kwargs)
+
+    def stop(self, timeout: float | None = None) -> None:
+        """Stop accepting, and close all WebSockets with 1001.
+
+        Args:
+            timeout: how long to wait for requests, as for `gevent.pywsgi.WSGIServer`.
+        """
+        self.close()
+        for client in self.clients.values():
+            client.ws.connection._begin_close(CloseCode.GOING_AWAY)
+        super().stop(timeout)
 
     @property
     def logger(self) -> logging.Logger:
