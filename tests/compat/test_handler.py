@@ -18,7 +18,7 @@ from geventws import Opcode
 from geventws.compat.geventwebsocket.handler import Client, WebSocketHandler
 from geventws.compat.geventwebsocket.websocket import WebSocket
 from geventws.testing import RawClient
-from tests.net.support import until
+from tests.net.support import PATIENCE, until
 from tests.wsgi.support import served
 
 TEXT = [("Content-Type", "text/plain")]
@@ -323,6 +323,38 @@ def test_websocket_class_and_options() -> None:
         frame = client.recv_frame()
         assert frame is not None and frame.data[:2] == b"\x03\xf1"
         client.close()
+
+
+def test_websocket_class_that_fails() -> None:
+    class Broken(WebSocket):
+        def __init__(self, *args: Any) -> None:
+            raise ValueError("broken on purpose")
+
+    handler = type("Handler", (WebSocketHandler,), {"websocket_class": Broken})
+    with served(app, handler_class=handler) as server:
+        assert_closed(server.open(), 1011)
+        server.wait_for_log(101)
+
+
+def test_override_that_leaves_the_websocket_open() -> None:
+    """It is lost when the request ends, whoever uses it."""
+
+    class Handler(WebSocketHandler):
+        def run_websocket(self) -> None:
+            left.append(self.websocket)
+            receivers.append(gevent.spawn(self.websocket.receive))  # type: ignore[union-attr]
+            gevent.sleep(0)
+
+    left: list[Any] = []
+    receivers: list[Any] = []
+    with served(app, handler_class=Handler) as server:
+        for _ in range(20):
+            client = server.open()
+            assert client.recv_eof()
+            client.close()
+        gevent.joinall(receivers, timeout=PATIENCE)
+        assert [receiver.value for receiver in receivers] == [None] * 20
+        assert all(ws.closed for ws in left)
 
 
 def test_configure_checks_options() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 from collections.abc import Mapping, Sequence
@@ -106,17 +107,21 @@ class WebSocketHandler(WSGIHandler):
         """
         mount = self._mount()
         gate = Gate(self.start_response)
-        connection, host = mount.connect(
-            self.environ, self.start_response, scoped=not self.prevent_wsgi_call
-        )
+        handler_class: Any = type(self)
+        scoped = not self.prevent_wsgi_call and has_no_overrides(handler_class)
+        connection, host = mount.connect(self.environ, self.start_response, scoped=scoped)
         connection.server = self.server
         try:
             gate.open(mount, connection, host)
         except InvalidHandshake:
             # The client was told.
             return []
+        try:
+            self.websocket = self.websocket_class(self.environ, connection, self)
+        except BaseException as exc:
+            gate.abort(exc)
+            raise
         self._gate = gate
-        self.websocket = self.websocket_class(self.environ, connection, self)
         self.environ["wsgi.websocket"] = self.websocket
         self.environ["wsgi.websocket_version"] = self.websocket.version
         return None
@@ -189,6 +194,13 @@ class WebSocketHandler(WSGIHandler):
             server.logger = create_logger("geventwebsocket.handler")
         logger: logging.Logger = server.logger
         return logger
+
+
+@functools.cache
+def has_no_overrides(handler_class: Any) -> bool:
+    """Whether it is certain that `run_websocket` ends what `upgrade_connection` has opened."""
+    hooks = "run_application", "upgrade_websocket", "upgrade_connection", "run_websocket"
+    return all(getattr(handler_class, name) is getattr(WebSocketHandler, name) for name in hooks)
 
 
 def select_subprotocol(connection: Any, offered: Sequence[str]) -> str | None:
