@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from gunicorn.workers.ggevent import GeventPyWSGIWorker, PyWSGIHandler
+from gunicorn.workers.ggevent import GeventWorker, PyWSGIHandler
 
 from geventws import Opcode
 from geventws.compat.geventwebsocket.gunicorn.workers import GeventWebSocketWorker
@@ -24,7 +24,7 @@ def process() -> Iterator[Process]:
 
 def test_classes() -> None:
     """Flask-Sockets and others derive from them, and replace ``wsgi_handler``."""
-    assert issubclass(GeventWebSocketWorker, GeventPyWSGIWorker)
+    assert issubclass(GeventWebSocketWorker, GeventWorker)
     assert issubclass(GeventWebSocketWorker.wsgi_handler, (WebSocketHandler, PyWSGIHandler))
 
 
