@@ -278,6 +278,7 @@ def test_upgrade_websocket_may_refuse() -> None:
         client = server.request(RawClient.request(path="/secret"))
         assert client.response is not None
         assert (client.response.status_code, client.response.body) == (403, b"not you")
+        assert client.recv_eof()
         client.close()
         client = server.open("/")
         assert say(client, b"text") == b"text"

@@ -12,6 +12,8 @@ from tests.compat.support import PROGRAMS, SERVERS, running
 from tests.net.support import PATIENCE
 from tests.wsgi.support import Process
 
+pytestmark = pytest.mark.deadline(60)
+
 SESSION = """\
 echo {'text': 'Hello!'}
 echo b'\\x00binary'
@@ -32,8 +34,8 @@ def run_client(server: Process, *transports: str) -> str:
     host, port = server.address
     program = str(PROGRAMS / "socketio_client.py")
     command = [sys.executable, program, f"http://{host}:{port}", *transports]
-    # It needs a second to start on a busy machine, and gives up by itself.
-    done = subprocess.run(command, capture_output=True, text=True, timeout=2 * PATIENCE)
+    # It gives up by itself, and then says what it waited for.
+    done = subprocess.run(command, capture_output=True, text=True, timeout=5 * PATIENCE)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{server.log}"
     return done.stdout
 

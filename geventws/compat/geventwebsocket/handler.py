@@ -83,7 +83,8 @@ class WebSocketHandler(WSGIHandler):
         if getattr(self, "websocket", None) is not None:
             self.run_websocket()
         elif self.status:
-            # An override has refused.
+            # An override has refused. What may follow are frames, not another request.
+            self.close_connection = True
             self.result = [to_body(part) for part in answer or ()]
             self.process_result()
         else:

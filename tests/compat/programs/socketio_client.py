@@ -15,11 +15,11 @@ def on_shouted(data):
     shouted.set()
 
 
-client.connect(sys.argv[1], transports=sys.argv[2:], wait_timeout=10)
-print("echo", client.call("echo", {"text": "Hello!"}, timeout=10))
-print("echo", client.call("echo", b"\x00binary", timeout=10))
-print("echo", len(client.call("echo", "x" * 100_000, timeout=10)))
+client.connect(sys.argv[1], transports=sys.argv[2:], wait_timeout=20)
+print("echo", client.call("echo", {"text": "Hello!"}, timeout=20))
+print("echo", client.call("echo", b"\x00binary", timeout=20))
+print("echo", len(client.call("echo", "x" * 100_000, timeout=20)))
 client.emit("shout", "all")
-shouted.wait(10)
+shouted.wait(20)
 print("transport", client.transport())
 client.disconnect()
