@@ -144,6 +144,12 @@ def test_module_has_its_test_module(name: str) -> None:
         # The doors of WSGI servers; the tools for users' tests are tested beside this.
         folder = ROOT / "tests" / ("" if parts[1] == "testing" else "wsgi")
         test = folder / f"test_{parts[1]}.py"
+    elif parts[1:2] == ["compat"]:
+        # Of the packages there, only the outermost does something.
+        if name in PACKAGES and len(parts) > 2:
+            return
+        own = "install" if name in PACKAGES else parts[-1].strip("_")
+        test = ROOT / "tests" / "compat" / f"test_{own}.py"
     else:
         return
     assert test.is_file(), f"{name} has no test module: write {test.relative_to(ROOT)}"

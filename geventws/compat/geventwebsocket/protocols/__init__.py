@@ -1,0 +1,1 @@
+"""Subprotocols of `WebSocketApplication`."""
