@@ -9,6 +9,8 @@ import os
 import ssl
 from typing import Any
 
+from gevent.monkey import get_original
+
 from geventws.net.hubs import HubState
 from geventws.net.stream import READ, WRITE
 from geventws.net.transport import TLS_CHUNK, Transport
@@ -24,6 +26,9 @@ __all__ = [
 # What one read takes from OpenSSL: the most that a record can hold (RFC 8446, section 5.1).
 TLS_RECORD = 16 * 1024
 
+
+# Under monkey patching, `os.close` waits for the loop's next turn, which may be far away.
+close_descriptor = get_original("os", "close")
 
 # Why the socket is closed under a connection.
 RETURNED = (
@@ -112,7 +117,7 @@ class BorrowedTransport(Transport):
         if self._watched is not None:
             number, self._watched = self._watched, -1
             if number != -1:
-                os.close(number)
+                close_descriptor(number)
 
     def _shut_down(self, how: int) -> None:
         # The one of the C class: `SSLSocket.shutdown` also forgets its TLS.

@@ -33,6 +33,9 @@ from tests.wsgi.support import served
 
 Handler = Callable[[MountedConnection], Any]
 
+# Less than `close_timeout`, and than what clients wait: nothing here may need that.
+pytestmark = pytest.mark.deadline(9)
+
 with_and_without_tls = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 
 
