@@ -19,7 +19,6 @@ from geventws.core.environ import asks_for_websocket
 from geventws.core.exceptions import ConnectionClosed, InvalidHandshake
 from geventws.core.frames import CloseCode
 from geventws.core.headers import Headers
-from geventws.core.http11 import Response
 from geventws.core.states import State
 from geventws.hosts import Host, UnsupportedServer
 from geventws.mount import Mount
@@ -58,8 +57,8 @@ class SockConnection(MountedConnection):
             The connection.
 
         Raises:
-            InvalidHandshake: the request was refused, and the client told why; or the client
-                is gone. The view need not handle that.
+            InvalidHandshake: the request was refused, and the client told why. The view need
+                not handle that.
         """
         return self
 
@@ -123,14 +122,6 @@ class PendingSockConnection(PendingConnection, SockConnection):  # type: ignore[
     @property
     def connected(self) -> bool:
         return bool(self.accept().connected)
-
-    @property
-    def subprotocol(self) -> str | None:
-        return self.accept().subprotocol  # type: ignore[no-any-return]
-
-    @property
-    def response(self) -> Response | None:
-        return self.accept().response  # type: ignore[no-any-return]
 
 
 class Sock:
@@ -288,11 +279,7 @@ class Sock:
             for cookie in cookies:
                 headers["Set-Cookie"] = cookie
             mount = self._make_mount({**options, "additional_headers": headers})
-        try:
-            gate.open(mount, ws, host)
-        except OSError as exc:
-            # No crash of the view's.
-            raise InvalidHandshake("the client is gone") from exc
+        gate.open(mount, ws, host)
 
 
 def translate(options: Mapping[str, Any]) -> dict[str, Any]:

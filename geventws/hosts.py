@@ -8,7 +8,6 @@ import functools
 import importlib
 import io
 import os
-import ssl
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -275,7 +274,8 @@ def read_ahead(reader: Any) -> bytes:
     try:
         # It reads from the socket once, if its buffer is empty.
         size = len(reader.peek())
-    except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+    except OSError:
+        # Nothing yet; or the client is gone, as whoever reads next will find.
         return b""
     finally:
         sock.settimeout(timeout)

@@ -23,9 +23,17 @@ from geventws.net.mounted import MountedConnection, end_forgotten
 from geventws.net.options import ConnectionOptions, check_compression
 from geventws.net.server_connection import CRASHES, SelectSubprotocol
 
-__all__ = ["HookFailed", "Mount", "StartResponse"]
+__all__ = ["ANSWERED", "HookFailed", "Mount", "StartResponse"]
 
 StartResponse = Callable[..., Any]
+
+ANSWERED = (
+    "accept() was called before in this request, which has one answer only; use the connection "
+    "that it returned"
+)
+
+# What a request's environ gets when it is answered.
+MARK = "geventws.answered"
 
 LOST_UPGRADE = (
     "the request has Sec-WebSocket-Key, so a proxy on the way has taken the Upgrade or Connection "
@@ -83,8 +91,15 @@ class Mount:
     def accept(
         self, environ: dict[str, Any], start_response: StartResponse, scoped: bool = True
     ) -> MountedConnection:
-        """Open a WebSocket inside a request; arguments as for `connect` and `open`."""
+        """Open a WebSocket inside a request; arguments as for `connect` and `open`.
+
+        Raises:
+            RuntimeError: it was called before.
+        """
+        if MARK in environ:
+            raise RuntimeError(ANSWERED)
         ws, host = self.connect(environ, start_response, scoped=scoped)
+        environ[MARK] = True
         self.open(ws, host)
         return ws
 
@@ -123,13 +138,18 @@ class Mount:
     def open(self, ws: MountedConnection, host: Host) -> None:
         """Do the opening handshake through the server, and take its socket over.
 
+        A client that is gone already makes no difference but that the connection is closed.
+
         Raises:
             InvalidHandshake: the request was refused, with a response that says why.
-            OSError: the client is gone.
         """
+        gone = None
         try:
             response, extensions, subprotocol = self._negotiate(ws)
-            host.respond(response)
+            try:
+                host.respond(response)
+            except OSError as exc:
+                gone = exc.with_traceback(None)
             early = host.take_over()
         except InvalidHandshake as exc:
             self._refuse(ws, host, exc)
@@ -139,6 +159,8 @@ class Mount:
             raise
         try:
             ws._open_mounted(response, extensions, subprotocol, early)
+            if gone is not None:
+                ws._forget(gone)
         except BaseException:
             # A kill, in a log handler that waits: nobody else knows the connection yet.
             ws._leave()

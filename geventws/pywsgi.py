@@ -12,6 +12,7 @@ from gevent.pywsgi import WSGIHandler, WSGIServer
 from geventws.core.environ import asks_for_websocket
 from geventws.core.exceptions import InvalidHandshake
 from geventws.core.frames import Close, CloseCode
+from geventws.core.http11 import Response
 from geventws.core.states import State
 from geventws.mount import Mount
 from geventws.net.mounted import MountedConnection
@@ -43,36 +44,56 @@ class PendingConnection:
         """
         open_now, self._open_now = self._open_now, None
         self.__class__ = self.ready
-        open_now(self)
+        # The request may be over; then it is closed, as its methods tell.
+        if open_now is not None:
+            open_now(self)
         return self
 
     def recv(self, *args: Any, **kwargs: Any) -> str | bytes:
-        return self.accept().recv(*args, **kwargs)  # type: ignore[no-any-return]
+        return opened(self).recv(*args, **kwargs)  # type: ignore[no-any-return]
 
     def recv_streaming(self, *args: Any, **kwargs: Any) -> Iterator[str | bytes]:
-        return self.accept().recv_streaming(*args, **kwargs)  # type: ignore[no-any-return]
+        return opened(self).recv_streaming(*args, **kwargs)  # type: ignore[no-any-return]
 
     def send(self, *args: Any, **kwargs: Any) -> None:
-        self.accept().send(*args, **kwargs)
+        opened(self).send(*args, **kwargs)
 
     def ping(self, *args: Any, **kwargs: Any) -> Any:
-        return self.accept().ping(*args, **kwargs)
+        return opened(self).ping(*args, **kwargs)
 
     def pong(self, *args: Any, **kwargs: Any) -> None:
-        self.accept().pong(*args, **kwargs)
+        opened(self).pong(*args, **kwargs)
 
     def close(self, *args: Any, **kwargs: Any) -> None:
-        self.accept().close(*args, **kwargs)
+        opened(self).close(*args, **kwargs)
 
     def wait_closed(self, *args: Any, **kwargs: Any) -> bool:
-        return self.accept().wait_closed(*args, **kwargs)  # type: ignore[no-any-return]
+        return opened(self).wait_closed(*args, **kwargs)  # type: ignore[no-any-return]
+
+    @property
+    def subprotocol(self) -> str | None:
+        """The subprotocol that was negotiated, or None."""
+        return opened(self).subprotocol  # type: ignore[no-any-return]
+
+    @property
+    def response(self) -> Response | None:
+        """The opening handshake's response."""
+        return opened(self).response  # type: ignore[no-any-return]
 
     def __enter__(self) -> Any:
-        return self.accept().__enter__()
+        return opened(self).__enter__()
 
     def __exit__(self, *exc_info: Any) -> None:
         # Python looks for it before it enters; the class has changed since.
         type(self).__exit__(self, *exc_info)
+
+
+def opened(ws: Any) -> Any:
+    """Return a connection when it is open.
+
+    In ``ws.send(ws.recv())`` Python has looked for ``send`` before ``recv`` opens it.
+    """
+    return ws.accept() if isinstance(ws, PendingConnection) else ws
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from geventws.core.environ import asks_for_websocket
 from geventws.core.exceptions import InvalidHandshake
 from geventws.core.frames import CloseCode
 from geventws.hosts import Host, UnsupportedServer, end_request
-from geventws.mount import Mount, StartResponse
+from geventws.mount import ANSWERED, Mount, StartResponse
 from geventws.net.mounted import MountedConnection
 from geventws.net.server_connection import CRASHES, Handler
 
@@ -61,8 +61,9 @@ def accept(
         InvalidHandshake: the request opens no WebSocket. The client got a response that says
             why, 426 if it did not ask for one: return ``[]``.
         UnsupportedServer: the WSGI server does not let applications have its socket.
-        RuntimeError: ``start_response`` is missing, or the WebSocket is open already.
-        OSError: the client is gone.
+        RuntimeError: ``start_response`` is missing, or `accept` was called before in this request.
+
+    A client that is gone already is no error here: the connection is closed with 1006.
     """
     mount = Mount(**options) if options else default_mount()
     gate: Gate | None = start_response if isinstance(start_response, Gate) else environ.get(GATE)
@@ -102,6 +103,9 @@ class Gate:
 
     def accept(self, mount: Mount, environ: dict[str, Any]) -> MountedConnection:
         """Open a WebSocket as the request's answer; see the function `accept`."""
+        if self.answered:
+            # Before the server's socket is looked for, which is not where it was.
+            raise RuntimeError(ANSWERED)
         ws, host = mount.connect(environ, self._start_response)
         self.open(mount, ws, host)
         return ws
@@ -110,7 +114,7 @@ class Gate:
         """Open a connection that `Mount.connect` made."""
         if self.answered:
             ws._discard()
-            raise RuntimeError("accept() was called before in this request")
+            raise RuntimeError(ANSWERED)
         self.answered = True
         try:
             mount.open(ws, host)

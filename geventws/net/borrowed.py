@@ -13,7 +13,8 @@ from gevent.monkey import get_original
 
 from geventws.net.hubs import HubState
 from geventws.net.stream import READ, WRITE
-from geventws.net.transport import TLS_CHUNK, Transport
+from geventws.net.tls import TLS_CHUNK
+from geventws.net.transport import Transport
 
 __all__ = [
     "RETURNED",
@@ -59,9 +60,7 @@ class BorrowedTransport(Transport):
     watched, which nobody else closes.
     """
 
-    __slots__ = ("_timeout", "_watched", "send")
-
-    eof_text = "x half-closing TCP connection"
+    __slots__ = ("_timeout", "_watched")
 
     # What the loop must tell of before it makes sense to write again.
     write_event = WRITE
@@ -69,7 +68,6 @@ class BorrowedTransport(Transport):
     def __init__(self, sock: Any, scoped: bool = True) -> None:
         # The C object below gevent's socket: it is closed together with it, and never waits.
         super().__init__(getattr(sock, "_sock", sock))
-        self.send = self.sock.send
         # The duplicate's number.
         self._watched: int | None = None if scoped else os.dup(self.sock.fileno())
         # How long the owner waits in its own reads and writes.
@@ -89,17 +87,14 @@ class BorrowedTransport(Transport):
         self._timeout = self.sock.gettimeout()
         self.sock.setblocking(False)
 
-    def receive(self, state: HubState) -> bytes | None:
-        """Read once; through the socket object, whatever the class above does."""
+    def receive(self, state: HubState) -> int:
+        """Read once; see `Transport.receive`."""
         try:
-            size = self.sock.recv_into(state.buffer)
-        except BlockingIOError:
-            return None
+            return super().receive(state)
         except OSError as exc:
             if self.sock.fileno() == -1:
                 raise OSError(errno.EBADF, RETURNED) from exc
             raise
-        return bytes(state.view[:size])
 
     def send_eof(self) -> None:
         """Say that nothing more will be sent."""
@@ -150,45 +145,43 @@ class BorrowedTLSTransport(BorrowedTransport):
     asked whether it still has it.
     """
 
-    __slots__ = ("_end", "_eof_sent", "_fileno", "_tls", "ended", "unsent", "write_event")
-
-    eof_text = "x closing TCP connection"
+    __slots__ = ("_end", "_eof_sent", "_fileno", "_tls", "write_event")
 
     def __init__(self, sock: Any, scoped: bool = True) -> None:
         super().__init__(sock, scoped)
         self._tls = sock._sslobj
         self._fileno = self.sock.fileno()
-        self.send = self._send
         # Whether the peer ended the stream, or the error with which it broke.
         self._end: bool | OSError = False
         self._eof_sent = False
-        # Whether `receive` must be called again though no event will tell. At first it must:
-        # its owner may have left a part of a record in the TLS layer.
-        self.ended = True
-        # 1 while a read cannot go on because it has something to write (a key update).
-        self.unsent = 0
+        # Its owner may have left a part of a record in the TLS layer. And `unsent` is 1 while a
+        # read cannot go on because it has something to write (a key update).
+        self.again = True
         # A write, too, may have to wait for what the peer says.
         self.write_event = WRITE
+
+    @property
+    def eof_text(self) -> str:
+        """What the log says when `send_eof` is called."""
+        return "x closing TCP connection"
 
     def _check(self) -> None:
         if self.sock.fileno() != self._fileno:
             raise OSError(errno.EBADF, RETURNED)
 
-    def receive(self, state: HubState) -> bytes | None:
-        """Read all records that are there, as far as the shared buffer has room."""
+    def receive(self, state: HubState) -> int:
+        """Read all records that are there, as far as the hub's buffer has room."""
         self._check()
-        self.ended = False
-        if self._end:
-            if self._end is True:
-                return b""
-            raise self._end
-        size = self._decrypt(state.view)
+        self.again = False
+        size = 0 if self._end else self._decrypt(state.view)
         if size:
             # The end, or a write that a read needs, comes up again at the next call.
-            self.ended = bool(self._end or self.unsent)
+            self.again = bool(self._end or self.unsent)
             self.unsent = 0
-            return bytes(state.view[:size])
-        return self.receive(state) if self._end else None
+            return size
+        if self._end and self._end is not True:
+            raise self._end
+        return 0 if self._end else -1
 
     def _decrypt(self, view: memoryview) -> int:
         """Read records into a buffer; return how much that was."""
@@ -217,10 +210,10 @@ class BorrowedTLSTransport(BorrowedTransport):
         """The socket is writable: the read that waited for that must be tried again."""
         if self.unsent:
             self.unsent = 0
-            self.ended = True
+            self.again = True
 
-    def _send(self, data: bytes | memoryview) -> int:
-        """Encrypt and write.
+    def send(self, data: bytes | memoryview) -> int:
+        """Encrypt and write; see `Transport.send`.
 
         OpenSSL wants the bytes that it could not write offered again, and nothing before
         them: the queue of `Stream` only ever adds behind them.
@@ -235,9 +228,11 @@ class BorrowedTLSTransport(BorrowedTransport):
             pass
         except ssl.SSLWantReadError:
             self.write_event = READ
-        if not total:
-            raise BlockingIOError(errno.EAGAIN, "cannot write to the TLS connection now")
         return total
+
+    def send_large(self, header: bytes, payload: bytes) -> int:
+        """Encrypt and write; see `send`. A header of its own would be a record of its own."""
+        return self.send(header + payload)
 
     def send_eof(self) -> None:
         """Send a close_notify, if there is room for it, and end our half of the stream."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -76,7 +77,7 @@ class MountedConnection(ServerConnection):
         if early:
             self._protocol.receive_data(early)
         self._start()
-        if transport.ended:
+        if transport.again:
             self._read_again()
         self._emit()
 
@@ -107,12 +108,20 @@ class MountedConnection(ServerConnection):
 
     def _keeper_ended(self, _: object) -> None:
         """The request is over, and the socket was closed under us."""
-        self._guard(self._forget)
+        try:
+            self._forget()
+        except BaseException:
+            # Raised in the hub, or wherever the garbage collector ran.
+            self._state.hub.handle_error(self, *sys.exc_info())
 
-    def _forget(self) -> None:
-        """End a connection that the application left open when it returned."""
+    def _forget(self, cause: Exception | None = None) -> None:
+        """End a connection that the application left open when it returned, or another dead one.
+
+        Args:
+            cause: why it is dead.
+        """
         if self._cause is None:
-            self._cause = RuntimeError(RETURNED)
+            self._cause = cause or RuntimeError(RETURNED)
         self._lost()
 
     def _leave(self, code: int = CloseCode.GOING_AWAY) -> None:

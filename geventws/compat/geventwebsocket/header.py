@@ -44,7 +44,8 @@ class Header:
 
     def mask_payload(self, payload: Any) -> bytearray:
         """Return the payload masked by the masking key."""
-        return bytearray(apply_mask(bytes(payload), bytes(self.mask)))
+        data = bytes(payload)
+        return bytearray(apply_mask(data, bytes(self.mask), 0, len(data)) if self.mask else data)
 
     unmask_payload = mask_payload
 
