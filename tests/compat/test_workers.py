@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -43,11 +44,22 @@ def test_early_bytes_and_access_log(process: Process) -> None:
     assert "Traceback" not in process.log
 
 
-def test_goodbye(process: Process) -> None:
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_goodbye(process: Process, name: str) -> None:
     client = process.open("/")
-    process.process.terminate()
+    process.process.send_signal(getattr(signal, name))
     frame = client.recv_frame()
     assert frame is not None and (frame.opcode, frame.data) == (Opcode.CLOSE, b"\x03\xe9")
     client.close()
     assert process.process.wait(PATIENCE) == 0
     assert "Traceback" not in process.log
+
+
+def test_idle_client_does_not_hold_the_worker(process: Process) -> None:
+    """One that may make another request; gunicorn would wait for it for 30 seconds."""
+    client = process.connect()
+    client.send_bytes(b"GET /plain HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert client.recv_response().status_code == 200
+    process.process.terminate()
+    assert process.process.wait(PATIENCE) == 0
+    client.close()

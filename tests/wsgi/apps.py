@@ -2,8 +2,8 @@
 
 Paths: ``/echo``, ``/reject`` (403), ``/crash`` (after the first message), ``/kill``,
 ``/forget`` (returns without closing), ``/elsewhere`` (leaves the WebSocket to another
-greenlet), ``/count`` (what the process holds, as JSON). The environment variable
-``GEVENTWS_TEST_OPTIONS`` holds options for `accept`, as JSON.
+greenlet), ``/twice`` (sends what a second `accept` raises), ``/count`` (what the process holds,
+as JSON). The environment variable ``GEVENTWS_TEST_OPTIONS`` holds options for `accept`, as JSON.
 """
 
 from __future__ import annotations
@@ -67,6 +67,13 @@ def plain(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         ws = accept(environ, start_response, **OPTIONS)
         if path == "/elsewhere":
             gevent.spawn(use_until_closed, ws)
+        return []
+    if path == "/twice":
+        with accept(environ, start_response, **OPTIONS) as ws:
+            try:
+                accept(environ, start_response, **OPTIONS)
+            except RuntimeError as exc:
+                ws.send(repr(exc))
         return []
     if path not in HANDLERS:
         return http(environ, start_response)

@@ -234,11 +234,16 @@ class Served:
         assert client.response is not None and client.response.status_code == 101
         return client
 
-    def request(self, request: bytes) -> RawClient:
-        """Send any request, and receive the response."""
+    def connect(self) -> RawClient:
+        """Connect a raw client."""
         tls = client_tls() if self.server.ssl_enabled else None
         client = RawClient((HOST, self.server.server_port), ssl=tls, open=False)
         client.sock.settimeout(PATIENCE)
+        return client
+
+    def request(self, request: bytes) -> RawClient:
+        """Send any request, and receive the response."""
+        client = self.connect()
         client.send_bytes(request)
         client.response = client.recv_response()
         return client

@@ -9,14 +9,22 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent.event import Event
+from gevent.queue import Queue
 
-from geventws import InvalidHandshake, InvalidUpgrade, NegotiationError, Opcode
+from geventws import (
+    ConnectionClosedError,
+    InvalidHandshake,
+    InvalidUpgrade,
+    NegotiationError,
+    Opcode,
+)
 from geventws.mount import Mount
 from geventws.net.hubs import get_hub_state
 from geventws.net.mounted import MountedConnection
 from geventws.testing import KEY, RawClient
-from geventws.wsgi import accept, websocket_app
-from tests.net.support import turns
+from geventws.wsgi import WebSocketMiddleware, accept, websocket_app
+from tests.net.support import PATIENCE, turns
 from tests.wsgi.support import served
 
 REQUEST = RawClient.request()
@@ -184,24 +192,88 @@ def test_log(caplog: pytest.LogCaptureFixture) -> None:
     assert all(hasattr(record, "websocket") for record in caplog.records)
 
 
-def test_client_that_is_gone_already() -> None:
-    """The response cannot be sent: the server's error passes on, and nothing stays."""
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("when", ["before", "behind"])
+def test_client_that_is_gone_already(when: str, tls: bool) -> None:
+    """Before the response is sent, or right behind it: the connection ends as any other."""
+    arrived, gone, closed = Event(), Event(), Queue[Any]()
+
+    def vanish() -> None:
+        arrived.set()
+        gone.wait()
+        turns()
+
+    def app(environ: dict[str, Any], start: Any) -> list[bytes]:
+        def start_response(status: str, headers: Any) -> Any:
+            write = start(status, headers)
+
+            def write_and_wait(data: bytes) -> None:
+                write(data)
+                vanish()
+
+            return write_and_wait if when == "behind" else write
+
+        if when == "before":
+            vanish()
+        ws = accept(environ, start_response)
+        with pytest.raises(ConnectionClosedError):
+            ws.recv(timeout=PATIENCE)
+        closed.put((ws.close_code, ws.response.status_code))  # type: ignore[union-attr]
+        return []
+
+    with served(app, tls=tls) as here:
+        client = here.connect()
+        client.send_bytes(REQUEST)
+        assert arrived.wait(PATIENCE)
+        client.reset()
+        gone.set()
+        assert closed.get(timeout=PATIENCE) == (1006, 101)
+        turns()
+        assert not get_hub_state().streams
+        assert here.errors.getvalue() == ""
+
+
+def test_response_that_cannot_be_sent() -> None:
+    """The reason is known."""
 
     def start_response(status: str, headers: Any) -> Any:
         raise BrokenPipeError
 
-    seen = []
+    causes: Queue[Any] = Queue()
 
     def app(environ: dict[str, Any], start: Any) -> list[bytes]:
-        with pytest.raises(BrokenPipeError):
-            accept({**environ, "SERVER_SOFTWARE": "gevent/26.9"}, start_response)
-        seen.append(len(get_hub_state().streams))
-        start("200 OK", [("Content-Length", "0")])
+        ws = accept(environ, start_response)
+        with pytest.raises(ConnectionClosedError) as raised:
+            ws.send("x")
+        causes.put(type(raised.value.__cause__))
         return []
 
     with served(app) as here:
-        here.request(REQUEST).close()
-    assert seen == [0]
+        client = here.connect()
+        client.send_bytes(REQUEST)
+        assert causes.get(timeout=PATIENCE) is BrokenPipeError
+        client.close()
+
+
+@pytest.mark.parametrize("middleware", [False, True])
+def test_second_accept(middleware: bool) -> None:
+    """Also where the first was in vain: the client has got its answer."""
+    errors: Queue[Any] = Queue()
+
+    def app(environ: dict[str, Any], start: Any) -> list[bytes]:
+        for _ in range(3):
+            try:
+                accept(environ, start)
+            except (InvalidHandshake, RuntimeError) as exc:
+                errors.put(type(exc))
+        return []
+
+    with served(WebSocketMiddleware(app) if middleware else app) as here:
+        assert here.request(without("Upgrade")).response.status_code == 426
+        got = [errors.get(timeout=PATIENCE) for _ in range(3)]
+        assert got == [InvalidUpgrade, RuntimeError, RuntimeError]
+        here.wait_for_log(426)
+        assert here.errors.getvalue() == ""
 
 
 def test_kill_in_a_log_handler() -> None:

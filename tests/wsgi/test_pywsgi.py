@@ -128,6 +128,10 @@ def test_application_answers_in_http() -> None:
         lambda ws: ws.__enter__(),
         lambda ws: ws.accept().recv(),
         lambda ws: next(iter(ws)),
+        lambda ws: ws.send(ws.recv()),
+        lambda ws: ws.close if ws.subprotocol else None,
+        lambda ws: ws.response.status_code == 101,
+        lambda ws: ws.response_headers["Upgrade"],
     ],
 )
 def test_first_use_opens(first: Callable[[Any], Any]) -> None:
@@ -146,6 +150,20 @@ def test_first_use_opens(first: Callable[[Any], Any]) -> None:
         here.wait_for_log(101)
         assert here.errors.getvalue() == ""
     assert states == [State.CONNECTING, State.OPEN, MountedConnection]
+
+
+def test_first_use_is_too_late() -> None:
+    """Somebody has kept the connection; the request is over, answered in HTTP."""
+    kept: list[Any] = []
+    with serving(use(kept.append)) as here:
+        client = here.request(REQUEST)
+        assert client.response.status_code == 200
+        client.close()
+        here.wait_for_log(200)
+    for first in (lambda: kept[0].recv(), lambda: kept[0].send("x")):
+        with pytest.raises(ConnectionClosedError):
+            first()
+    assert kept[0].response is None
 
 
 def test_close_first() -> None:

@@ -154,6 +154,31 @@ def test_handler_is_killed(process: Process) -> None:
         expect_log(process, "/kill")
 
 
+def test_second_accept(process: Process) -> None:
+    """It is refused, and leaves the WebSocket alone."""
+    if process.door == "middleware":
+        # It answers by itself.
+        assert process.get("/twice")[0] == 404
+        return
+    client = process.open("/twice")
+    received = client.recv_frame()
+    assert received is not None
+    assert received.data.startswith(b"RuntimeError('accept() was called before in this request")
+    expect_close(client, NORMAL)
+
+
+def test_client_vanishes_behind_the_handshake(process: Process) -> None:
+    """Whenever the server finds out, it is an ordinary end."""
+    before, mark = process.count()["connections"], len(process.log)
+    for _ in range(10):
+        client = process.connect()
+        client.send_bytes(RawClient.request(path="/echo"))
+        client.reset()
+    until(lambda: process.count()["connections"] <= before)
+    # Handlers find it closed, as `accept` does not.
+    assert 'geventws/mount.py"' not in process.log[mark:]
+
+
 @pytest.mark.parametrize("how", ["close", "reset"])
 def test_client_vanishes(process: Process, how: str) -> None:
     before = process.count()["connections"]
