@@ -64,6 +64,7 @@ bench: .venv-bench/compiled
 clean:
 	rm -rf .venv .venv-demo .venv-bench build dist *.egg-info docs/_build .coverage
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
+	find geventws -name "*.so" -delete
 
 python:
 	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
