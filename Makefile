@@ -64,23 +64,24 @@ bench: .venv-bench/compiled
 clean:
 	rm -rf .venv .venv-demo .venv-bench build dist *.egg-info docs/_build .coverage
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
+	find geventws -name "*.so" -delete
 
 python:
 	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	{ echo "Python >= 3.11 was not found: install it, or say make PYTHON=/path/to/python3.11"; \
 	exit 1; } >&2
 
-# $(call environment,folder,what pip installs): a fresh virtual environment.
+# $(call environment,folder,what pip installs,variables): a fresh virtual environment.
 define environment
 	@rm -rf $(1)
 	@$(PYTHON) -m venv $(1) && $(1)/bin/python -m pip --version >/dev/null || { echo "$(PYTHON)" \
 	"cannot make a virtual environment with pip: install its venv module (on Debian and Ubuntu:" \
 	"apt-get install python3-venv)"; rm -rf $(1); exit 1; } >&2
-	$(1)/bin/python -m pip install --quiet $(2)
-	@touch $(1)/installed $(1)/compiled
+	$(3) $(1)/bin/python -m pip install --quiet $(2)
+	@touch $(1)/installed
 endef
 
-# $(call compile,folder): compiles again what has changed.
+# $(call compile,folder): compiles what has changed, in the checkout.
 define compile
 	$(1)/bin/python -m pip install --quiet --no-deps --editable .
 	@touch $(1)/compiled
@@ -90,13 +91,13 @@ endef
 	$(call environment,.venv-demo,.)
 
 .venv/installed: setup.cfg setup.py pyproject.toml | python
-	$(call environment,.venv,--editable .[test])
+	$(call environment,.venv,--editable .[test],GEVENTWS_PURE_PYTHON=1)
 
 .venv/compiled: $(COMPILED) | .venv/installed
 	$(call compile,.venv)
 
 .venv-bench/installed: setup.cfg setup.py pyproject.toml | python
-	$(call environment,.venv-bench,--editable .[bench])
+	$(call environment,.venv-bench,--editable .[bench],GEVENTWS_PURE_PYTHON=1)
 
 .venv-bench/compiled: $(COMPILED) | .venv-bench/installed
 	$(call compile,.venv-bench)

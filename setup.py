@@ -4,9 +4,12 @@ The modules below are ordinary Python; the ``.pxd`` file beside each gives it C 
 there is no C compiler, or ``GEVENTWS_PURE_PYTHON=1`` is set, they run as they are.
 """
 
+import contextlib
 import os
+import sys
 
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 COMPILED = [
     "core/masking.pyx",
@@ -31,6 +34,25 @@ COMPILED = [
 ]
 
 
+# Nothing else refers to its types, and there are systems without `recv`.
+ALONE = "net/syscalls.pyx"
+
+
+class BuildWherePossible(build_ext):
+    """Compiles all modules or none: they refer to the layout of each other's classes."""
+
+    def run(self) -> None:
+        """Compile; where that fails, say so, and leave plain Python."""
+        try:
+            super().run()
+        except Exception as exc:
+            print(f"geventws: not compiled, plain Python will run: {exc}", file=sys.stderr)
+            for extension in self.extensions:
+                with contextlib.suppress(FileNotFoundError):
+                    os.remove(self.get_ext_fullpath(extension.name))
+            self.extensions = []
+
+
 def extensions() -> list[Extension]:
     """Return what is to be compiled."""
     if os.environ.get("GEVENTWS_PURE_PYTHON") == "1":
@@ -42,7 +64,7 @@ def extensions() -> list[Extension]:
             "geventws." + os.path.splitext(path)[0].replace("/", "."),
             ["geventws/" + path],
             extra_compile_args=[] if os.name == "nt" else ["-O3"],
-            optional=True,
+            optional=path == ALONE,
         )
         for path in COMPILED
     ]
@@ -53,4 +75,4 @@ def extensions() -> list[Extension]:
     return cythonize(modules, build_dir="build", compiler_directives=directives, force=True)
 
 
-setup(ext_modules=extensions())
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildWherePossible})

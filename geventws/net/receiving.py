@@ -20,7 +20,7 @@ __all__ = ["Receiver"]
 
 # For how long, in seconds, receivers may go on in a turn of the loop with what was read
 # already; then others get theirs.
-FAIR_TIME = 0.001
+FAIR_TIME = 0.0002
 
 
 class Messages:
