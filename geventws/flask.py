@@ -117,7 +117,6 @@ class PendingSockConnection(PendingConnection, SockConnection):  # type: ignore[
         # Whoever kept it finds it closed.
         self.__class__ = self.ready  # type: ignore[assignment]
         self._discard()
-        self._leave()
 
     @property
     def connected(self) -> bool:

@@ -125,13 +125,17 @@ class Mount:
         host = find_host(environ, start_response)
         state = get_hub_state()
         end_forgotten(state)
-        ws: MountedConnection = self._options.make(
-            create_connection or self.create_connection,
-            host.make_transport(scoped),
-            Side.SERVER,
-            state,
-            self.logger,
-        )
+        try:
+            ws: MountedConnection = self._options.make(
+                create_connection or self.create_connection,
+                host.make_transport(scoped),
+                Side.SERVER,
+                state,
+                self.logger,
+            )
+        except BaseException:
+            state.release()
+            raise
         ws.environ = environ
         return ws, host
 

@@ -94,6 +94,9 @@ class MountedConnection(ServerConnection):
         self._protocol.end()
         self._ended = True
         self._emit()
+        # Nobody closes what was never open. A hub that never ran must not end with its thread:
+        # when another thread collects it just then, greenlet 3.5 frees its parent too early.
+        self._state.release()
 
     # Ending.
 

@@ -16,6 +16,7 @@ import threading
 from typing import Any
 
 import gevent
+from gevent._hub_local import get_hub_if_exists
 from greenlet import greenlet
 
 from geventws.net.mounted import MountedConnection
@@ -96,6 +97,15 @@ middleware = WebSocketMiddleware(http, HANDLERS, **OPTIONS)
 view = WebSocketMiddleware(plain)
 
 decorated = websocket_app(**OPTIONS)(echo)
+
+
+def telling(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    """`plain`, which prints whether the request leaves its native thread a hub."""
+    try:
+        return plain(environ, start_response)
+    finally:
+        hub = get_hub_if_exists()
+        print("hub left:", hub is not None and not hub.loop.default, flush=True)
 
 
 def count() -> dict[str, int]:

@@ -244,6 +244,39 @@ def test_nothing_leaks(fresh: Callable[..., Any], door: str) -> None:
         )
 
 
+@pytest.mark.parametrize("server", sorted(THREADED))
+def test_refused_handshake_leaves_no_hub(server: str) -> None:
+    with running(server, "telling") as process:
+        client = process.connect()
+        client.send_bytes(RawClient.request(path="/echo").replace(b"Version: 13", b"Version: 12"))
+        assert client.recv_response().status_code == 426
+        client.close()
+        assert process.wait_for(r"hub left: (\w+)").group(1) == "False"
+
+
+@pytest.mark.parametrize("server", ["gthread", "werkzeug"])
+def test_garbage_is_collected_while_threads_end(server: str) -> None:
+    """Clients that reset right behind the handshake, where no hub may be left for greenlet.
+
+    It crashes over one that never ran, if its thread ends while another collects garbage.
+    """
+    with running(server) as process:
+        before = process.count()
+        for number in range(300):
+            process.open().reset()
+            if number % 5 == 0:
+                # It collects garbage.
+                process.count()
+        assert process.process.poll() is None
+        until(
+            lambda: all(
+                count <= before[name]
+                for name, count in process.count().items()
+                if name in ("descriptors", "greenlets", "hubs", "connections")
+            )
+        )
+
+
 @pytest.mark.deadline(120)
 @pytest.mark.parametrize("path", ["/forget", "/elsewhere"])
 def test_application_returns_without_closing(fresh: Callable[..., Any], path: str) -> None:
