@@ -37,12 +37,15 @@ demo: .venv-demo/installed
 test: lint types matrix
 
 # Each line is another way in which the same tests must pass; the first is plain Python, the
-# others run what was compiled.
+# others run what was compiled. The servers of tests/wsgi and tests/compat are processes of
+# their own: they run once in each build, once unpatched and once patched.
 matrix: coverage .venv/compiled
-	$(PYTEST)
 	GEVENTWS_TEST_PATCH=1 $(PYTEST)
-	GEVENTWS_TEST_DEBUG=1 $(PYTEST)
+	$(PYTEST) $(IN_PROCESS)
+	GEVENTWS_TEST_DEBUG=1 $(PYTEST) $(IN_PROCESS)
 	GEVENT_LOOP=libuv $(PYTEST) tests/net
+
+IN_PROCESS = --ignore=tests/wsgi --ignore=tests/compat
 
 coverage: .venv/installed
 	$(PURE) .venv/bin/coverage run -m pytest
