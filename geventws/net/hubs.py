@@ -71,6 +71,7 @@ class HubState:
             if self.thread == get_ident() and getcurrent() is main_greenlet:
                 # Only once: whoever closes, and the request around it, call this.
                 self.released = True
+                _all_states.discard(self)
                 self.keepalive.stop(block=True)
                 del self.hub.geventws_state
                 self.hub.destroy(destroy_loop=True)
@@ -110,8 +111,16 @@ def _is_main_thread(hub: Any) -> bool:
 def _after_fork_in_child() -> None:
     # The child's copies of the watchers would read the parent's bytes, and its sends would
     # fall between the parent's frames.
+    failures = []
     for state in list(_all_states):
-        state.abandon()
+        try:
+            state.abandon()
+        except Exception as exc:
+            # Whatever is wrong with one hub, perhaps destroyed by its thread: the others
+            # must not touch what is the parent's.
+            failures.append(exc)
+    if failures:
+        raise ExceptionGroup("cannot forget connections after a fork", failures)
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
