@@ -134,6 +134,7 @@ class Process:
             data = b""
             while part := sock.recv(65536):
                 data += part
+        assert data, f"no answer; the server says:\n{self.log}"
         head, _, body = data.partition(b"\r\n\r\n")
         return int(head.split()[1]), body
 
