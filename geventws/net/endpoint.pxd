@@ -13,7 +13,7 @@ cdef class Endpoint(heartbeat.Heartbeat):
 
     @cython.locals(inbox=inbox.Inbox, protocol=protocol.Protocol, state=hubs.HubState,
                    decoder=codec.FrameDecoder, size=Py_ssize_t)
-    cpdef _read(self, int events=*)
+    cpdef _read(self, long long events=*)
     @cython.locals(inbox=inbox.Inbox, protocol=protocol.Protocol, decoder=codec.FrameDecoder,
                    full=bint)
     cdef _advance(self, bint receiving=*)

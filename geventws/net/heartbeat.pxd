@@ -5,4 +5,4 @@ cdef class Heartbeat(link.Link):
     cdef public bint _stalled
     cdef public double latency
 
-    cpdef _read(self, int events=*)
+    cpdef _read(self, long long events=*)
