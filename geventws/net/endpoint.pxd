@@ -15,7 +15,7 @@ cdef class Endpoint(heartbeat.Heartbeat):
                    decoder=codec.FrameDecoder, size=Py_ssize_t)
     cpdef _read(self, long long events=*)
     @cython.locals(inbox=inbox.Inbox, protocol=protocol.Protocol, decoder=codec.FrameDecoder,
-                   full=bint)
+                   full=bint, frames=Py_ssize_t)
     cdef _advance(self, bint receiving=*)
     cpdef _go_on(self, bint receiving=*)
     cdef _wake(self)

@@ -19,6 +19,10 @@ from geventws.net.inbox import Inbox
 
 __all__ = ["Endpoint", "Waker"]
 
+# Frames that a connection may decode in a turn of the loop: control frames and fragments do not
+# fill the inbox, and 256 KiB of pings would keep the others waiting for 10 ms.
+TURN_FRAMES = 500
+
 
 class Waker:
     """Resumes the receivers of a hub, once in a turn of the loop for all that were read.
@@ -86,8 +90,7 @@ class Endpoint(heartbeat.Heartbeat):
         """Begin to receive: the opening handshake is done."""
         self._begin_heartbeat()
         if not self._protocol.decoder.empty:
-            # Not now, but when the application waits for the first time: it must find these
-            # messages before a close frame behind them is answered.
+            # Once the application waits: it must find messages before a close is answered.
             self._state.loop.run_callback(self._in_hub, self._go_on)
         self._watch_reads()
 
@@ -151,7 +154,7 @@ class Endpoint(heartbeat.Heartbeat):
 
     def _read_again(self) -> None:
         """Read what no event will tell of, after the receiver took what was read before."""
-        self._state.loop.run_callback(self._in_hub, self._read_unless_closed)
+        self._state.turns.add(self._in_hub, self._read_unless_closed)
 
     def _read_unless_closed(self) -> None:
         if self._protocol.state is not State.CLOSED:
@@ -188,6 +191,7 @@ class Endpoint(heartbeat.Heartbeat):
         """
         protocol, inbox = self._protocol, self._inbox
         decoder = protocol.decoder
+        frames = 0
         try:
             while self._deferred is None:
                 full = inbox.size >= inbox.high
@@ -199,8 +203,7 @@ class Endpoint(heartbeat.Heartbeat):
                 if event is None:
                     break
                 if type(event) is not Frame:
-                    # While closing, who does not read cannot keep the closing handshake
-                    # from being read.
+                    # While closing, who does not read must not hold up the handshake.
                     if not full:
                         inbox.put(event)  # type: ignore[arg-type]
                     else:
@@ -209,6 +212,11 @@ class Endpoint(heartbeat.Heartbeat):
                 else:
                     self._receive_control(event)
                 if decoder.empty:
+                    break
+                frames += 1
+                if frames == TURN_FRAMES:
+                    self._stall()
+                    self._state.turns.add(self._in_hub, self._go_on)
                     break
         except FAILURES as exc:
             self._deferred = exc
@@ -244,12 +252,13 @@ class Endpoint(heartbeat.Heartbeat):
         self._read_watcher.stop()
 
     def _unstall(self) -> None:
-        """Go on reading, in the hub, as soon as the application has room again."""
+        """Go on reading, now that the application has room again, but let others read, too."""
         if self._stalled:
             self._stalled = False
-            self._state.loop.run_callback(self._in_hub, self._go_on)
+            self._state.turns.add(self._in_hub, self._go_on)
 
     def _go_on(self, receiving: bool = False) -> None:
+        self._stalled = False
         if self._protocol.state is not State.CLOSED:
             try:
                 self._advance(receiving)

@@ -14,6 +14,7 @@ from greenlet import getcurrent, greenlet
 
 from geventws.net.keepalive import Keepalive
 from geventws.net.threads import get_ident
+from geventws.net.turns import Turns
 
 __all__ = ["HubState", "get_hub_state"]
 
@@ -43,6 +44,8 @@ class HubState:
         self.buffer = bytearray(RECEIVE_BUFFER_SIZE)
         self.view = memoryview(self.buffer)
         self.keepalive = Keepalive(hub)
+        # Who does more than is fair goes on in the next turn of the loop.
+        self.turns = Turns(hub)
         # Connections whose TCP is open.
         self.streams: set[Any] = set()
         # Whether geventws made the hub, for a thread that had none.
@@ -73,6 +76,7 @@ class HubState:
                 self.released = True
                 _all_states.discard(self)
                 self.keepalive.stop(block=True)
+                self.turns.stop()
                 del self.hub.geventws_state
                 self.hub.destroy(destroy_loop=True)
                 if not self.hub.dead:
@@ -89,6 +93,7 @@ class HubState:
         for stream in list(self.streams):
             stream.abandon()
         self.streams.clear()
+        self.turns.stop()
         self.keepalive.stop()
         self.keepalive = Keepalive(self.hub)
 

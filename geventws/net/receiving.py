@@ -166,7 +166,6 @@ class Receiver(endpoint.Endpoint):
         if self._debug or monotonic() - self._state.woken > FAIR_TIME:
             self._unstall()
             return
-        self._stalled = False
         try:
             self._go_on(receiving=True)
         except BaseException as exc:

@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import gevent
 from gevent import getcurrent
 
 from geventws.core.exceptions import ConcurrencyError
@@ -128,7 +127,7 @@ class Sender(receiving.Receiver):
             # Many greenlets sent in this turn.
             state.sender = current
             return False
-        gevent.sleep(0)
+        state.turns.wait()
         return True
 
     def _refuse_to_send(self) -> None:

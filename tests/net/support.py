@@ -7,7 +7,7 @@ import functools
 import os
 import socket
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Self
 
 import gevent
 import gevent.ssl
@@ -142,6 +142,30 @@ def turns(count: int = 5) -> None:
         gevent.sleep(0)
         gevent.get_hub().loop.update_now()
         gevent.sleep(0.001)
+
+
+class Polls:
+    """Counts how often the loop has looked at its sockets."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._watcher: Any = gevent.get_hub().loop.check()
+
+    def __enter__(self) -> Self:
+        self._watcher.start(self._note)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._watcher.stop()
+        self._watcher.close()
+
+    def _note(self) -> None:
+        self.count += 1
+
+    def wait(self, count: int) -> None:
+        """Wait for some more of them."""
+        end = self.count + count
+        until(lambda: self.count >= end)
 
 
 def squeeze(ws: Any, peer: RawPeer) -> None:

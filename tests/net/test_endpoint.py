@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from time import monotonic
 from typing import Any
 
 import gevent
@@ -22,9 +23,12 @@ from geventws import (
     ServerConnection,
     TooManyFragments,
 )
+from geventws.net.endpoint import TURN_FRAMES
+from geventws.net.receiving import FAIR_TIME
 from geventws.testing import RawClient
 from tests.net.support import (
     PATIENCE,
+    Polls,
     booby_trap,
     client_tls,
     echo,
@@ -457,3 +461,27 @@ def test_ctrl_c_in_recv_leaves_the_connection_as_it_is(ends: Ends) -> None:
     assert ws.recv() == "x"
     ws.send("y")
     assert peer.recv_frame() == Frame(TEXT, b"y")
+
+
+# Fairness.
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_the_loop_polls_within_a_flood_of_pings(tls: bool) -> None:
+    with raw_client(**tls_or_not(tls)) as (peer, ws), Polls() as polls:
+        peer.send_bytes(peer.frame(PING, b"") * (20 * TURN_FRAMES) + peer.frame(TEXT, b"end"))
+        assert ws.recv(timeout=PATIENCE) == "end"
+        assert polls.count >= 20
+
+
+def test_the_loop_polls_within_a_flood_of_messages(ends: Ends) -> None:
+    peer, ws = ends
+    with Polls() as polls:
+        peer.send_bytes(texts(peer, 200))
+        for number in range(200):
+            assert ws.recv(timeout=PATIENCE) == str(number)
+            # A handler that takes more than a fair time for each.
+            end = monotonic() + FAIR_TIME
+            while monotonic() < end:
+                pass
+        assert polls.count >= 200 // 16

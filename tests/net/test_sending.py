@@ -21,10 +21,12 @@ from geventws import (
     ProtocolError,
     State,
 )
+from geventws.net.sending import TURN_BYTES, TURN_COST
 from geventws.testing import RawPeer
 from tests.net.support import (
     PATIENCE,
     Interruption,
+    Polls,
     pair,
     raw_client,
     raw_server,
@@ -514,6 +516,17 @@ def test_endless_sender_starves_nobody() -> None:
             other_peer.send_frame(TEXT, b"%d" % number)
             assert other.recv(timeout=PATIENCE) == str(number)
         gevent.killall(greenlets)
+
+
+def test_the_loop_polls_between_the_turns_of_an_endless_sender() -> None:
+    count = 20 * TURN_BYTES // TURN_COST
+    with raw_client() as (peer, ws), Polls() as polls:
+        swallowing = gevent.spawn(peer.recv_eof)
+        for _ in range(count):
+            ws.send(b"x")
+        # The first turn is not over; in the second, it first becomes known who sends so much.
+        assert polls.count >= 18
+        swallowing.kill()
 
 
 def test_endless_sender_can_be_interrupted() -> None:
