@@ -10,7 +10,8 @@ from geventws.core.headers import Headers, MultipleValuesError
 from geventws.core.http11 import Request, Response
 from geventws.core.states import Side, State
 from geventws.net.broadcast import broadcast
-from geventws.net.client import ClientConnection, connect, unix_connect
+from geventws.net.client import connect, unix_connect
+from geventws.net.client_connection import ClientConnection
 from geventws.net.connection import Connection
 from geventws.net.serve import serve, unix_serve
 from geventws.net.server import Server

@@ -1,102 +1,27 @@
-"""Clients: `connect`, `unix_connect`, and the client's end of a connection."""
+"""Clients: `connect` and `unix_connect`."""
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import ssl as ssl_module
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import gevent
-from gevent import socket
-
 from geventws.core.client_handshake import ClientHandshake
 from geventws.core.deflate_negotiation import enable_client_permessage_deflate
-from geventws.core.exceptions import InvalidMessage
 from geventws.core.extensions import ClientExtensionFactory
 from geventws.core.headers import HeadersLike
-from geventws.core.http11 import USER_AGENT, Response, ResponseReader
-from geventws.core.states import Side
-from geventws.core.uri import WebSocketURI, parse_uri
-from geventws.net.hubs import get_hub_state
+from geventws.core.http11 import USER_AGENT
+from geventws.core.uri import parse_uri
+from geventws.net.client_connection import ClientConnection
+from geventws.net.dialing import Dialer
 from geventws.net.logs import LoggerLike
-from geventws.net.opening import OpeningConnection
+from geventws.net.opener import Opener
 from geventws.net.options import ConnectionOptions, check_compression
-from geventws.net.syscalls import OwnTransport
-from geventws.net.tls import TLSTransport
-from geventws.net.transport import Transport, borrow_socket, own_socket, set_nodelay
 
-__all__ = ["ClientConnection", "connect", "unix_connect"]
-
-
-class ClientConnection(OpeningConnection):
-    """A WebSocket connection of a client; made by `geventws.connect`."""
-
-    __slots__ = ()
-
-    def _open(
-        self,
-        handshake: ClientHandshake,
-        additional_headers: HeadersLike | None,
-        user_agent_header: str | None,
-    ) -> None:
-        """Do the opening handshake (RFC 6455, section 4.1).
-
-        Raises:
-            InvalidHandshake: the server did not accept.
-            OSError: the connection is lost.
-        """
-        request = handshake.request(additional_headers, user_agent_header)
-        data = request.serialize()
-        self._request = data
-        self._note_request(">", request)
-        self._write_head(data)
-        self._emit()
-        response, reader = self._receive_response()
-        self._response = reader.head if response.status_code == 101 else response
-        self._note_response("<", response)
-        extensions, subprotocol = handshake.process_response(response)
-        self._protocol.receive_data(reader.leftover)
-        self._protocol.open(extensions, subprotocol)
-        self._start()
-        self._emit()
-
-    def _open_within(self, stage: Stage, *args: Any) -> None:
-        """Do the TLS and the opening handshake, telling the deadline which it is."""
-        try:
-            stage.doing = "waiting for TLS handshake"
-            self._shake_tls()
-            stage.doing = "waiting for handshake response"
-            self._open(*args)
-        except BaseException:
-            self._close_opening(linger=False)
-            raise
-
-    def _receive_response(self) -> tuple[Response, ResponseReader]:
-        reader = ResponseReader()
-        response = None
-        try:
-            while response is None:
-                response = reader.receive_data(self._receive_opening())
-        except EOFError:
-            try:
-                response = reader.receive_eof()
-            except EOFError as exc:
-                raise InvalidMessage("did not receive a valid HTTP response") from exc
-        return response, reader
-
-
-class Stage(gevent.Timeout):
-    """The deadline of opening a connection; it knows what is being done.
-
-    Args:
-        seconds: the deadline; None never strikes.
-    """
-
-    def __init__(self, seconds: float | None) -> None:
-        super().__init__(seconds)
-        self.doing = "connecting"
+__all__ = ["connect", "unix_connect"]
 
 
 def connect(
@@ -184,93 +109,19 @@ def connect(
     )
     if check_compression(compression):
         extensions = enable_client_permessage_deflate(extensions, threshold=compress_threshold)
-    handshake = ClientHandshake(
-        ws_uri, origin=origin, extensions=extensions, subprotocols=subprotocols
+    opener = Opener(
+        dialer=Dialer(sock, **kwargs),
+        ssl=ssl,
+        server_hostname=server_hostname,
+        make_handshake=functools.partial(
+            ClientHandshake, origin=origin, extensions=extensions, subprotocols=subprotocols
+        ),
+        user_agent_header=user_agent_header,
+        options=options,
+        create_connection=create_connection or ClientConnection,
+        logger=logger or logging.getLogger("geventws.client"),
     )
-    logger = logger or logging.getLogger("geventws.client")
-    # Before anything else makes this thread's hub: who makes it destroys it.
-    state = get_hub_state()
-    try:
-        with Stage(open_timeout) as stage:
-            ws = _make_connection(
-                _open_transport(ws_uri, sock, **kwargs),
-                _tls_settings(ws_uri, ssl, server_hostname),
-                options,
-                create_connection or ClientConnection,
-                logger,
-            )
-            ws._open_within(stage, handshake, additional_headers, user_agent_header)
-            return ws
-    except Stage as exc:
-        state.release()
-        if exc is not stage:
-            raise
-        raise TimeoutError(f"timed out while {stage.doing}") from None
-    except BaseException:
-        state.release()
-        raise
-
-
-def _open_transport(
-    uri: WebSocketURI,
-    sock: Any = None,
-    *,
-    address: tuple[str, int] | str | bytes | None = None,
-    **kwargs: Any,
-) -> Transport:
-    """Return bytes over a socket: the one given, or one connected to an address."""
-    if sock is not None:
-        if address is not None or kwargs:
-            names = ", ".join(["address"] * (address is not None) + list(kwargs))
-            raise ValueError(f"{names} incompatible with sock, which is connected already")
-        return Transport(borrow_socket(sock))
-    if isinstance(address, (str, bytes)):
-        sock = socket.socket(socket.AF_UNIX)
-        try:
-            sock.connect(address)
-        except BaseException:
-            sock.close()
-            raise
-    else:
-        sock = socket.create_connection(address or (uri.host, uri.port), **kwargs)
-    bare = own_socket(sock)
-    set_nodelay(bare)
-    return OwnTransport(bare)
-
-
-def _tls_settings(
-    uri: WebSocketURI, context: ssl_module.SSLContext | None, hostname: str | None
-) -> tuple[ssl_module.SSLContext, str] | None:
-    """Return the TLS configuration and whom the certificate must name; None without TLS."""
-    if not uri.secure:
-        return None
-    return context or ssl_module.create_default_context(), hostname or uri.host
-
-
-def _make_connection(
-    transport: Transport,
-    tls: tuple[ssl_module.SSLContext, str] | None,
-    options: ConnectionOptions,
-    create_connection: Callable[..., ClientConnection],
-    logger: LoggerLike,
-) -> ClientConnection:
-    try:
-        remote_address = transport.sock.getpeername()
-        if tls is not None:
-            context, hostname = tls
-            transport = TLSTransport(transport.sock, context, False, hostname)
-        ws: ClientConnection = options.make(
-            create_connection,
-            transport,
-            Side.CLIENT,
-            get_hub_state(),
-            logger,
-        )
-    except BaseException:
-        transport.close()
-        raise
-    ws._remote_address = remote_address
-    return ws
+    return opener.open(ws_uri, additional_headers, open_timeout)
 
 
 def unix_connect(

@@ -31,7 +31,7 @@ from geventws.net.server_connection import (
 )
 from geventws.net.syscalls import OwnTransport
 from geventws.net.tls import TLSTransport
-from geventws.net.transport import set_nodelay
+from geventws.net.transport import Transport, set_nodelay
 
 __all__ = ["Server"]
 
@@ -269,11 +269,9 @@ class Server:
 
     def _make_connection(self, sock: _socket.socket, address: Any) -> ServerConnection:
         set_nodelay(sock)
-        transport = (
-            OwnTransport(sock)
-            if self._ssl is None
-            else TLSTransport(sock, self._ssl, server_side=True)
-        )
+        transport: Transport = OwnTransport(sock)
+        if self._ssl is not None:
+            transport = TLSTransport(transport, self._ssl, server_side=True)
         assert self._state is not None
         ws: ServerConnection = self._options.make(
             self._create_connection, transport, Side.SERVER, self._state, self.logger

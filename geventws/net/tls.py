@@ -1,8 +1,7 @@
-"""TLS over a non-blocking socket, by memory buffers; it never waits."""
+"""TLS over a transport, by memory buffers; it never waits."""
 
 from __future__ import annotations
 
-import _socket
 import contextlib
 import ssl
 import weakref
@@ -19,28 +18,39 @@ TLS_CHUNK = 64 * 1024
 
 
 class TLSTransport(Transport):
-    """TLS over a socket, by memory buffers.
+    """TLS over a transport, by memory buffers.
 
     They take every `ssl.SSLContext`, gevent's or the standard library's, patched or not, and
-    a frame given to `send` is encrypted whole or not at all.
+    a frame given to `send` is encrypted whole or not at all. What lies below may
+    be TLS as well: a tunnel through a proxy that speaks it.
 
     Args:
-        sock: a connected, non-blocking socket that nobody else uses.
+        below: what moves the ciphertext; nobody else uses it.
         context: the TLS configuration.
         server_side: which end this is.
         server_hostname: for a client, whom the server's certificate must name.
     """
 
-    __slots__ = ("_ciphertext", "_ended", "_eof_sent", "_error", "_incoming", "_outgoing", "tls")
+    __slots__ = (
+        "_below",
+        "_ciphertext",
+        "_ended",
+        "_eof_sent",
+        "_error",
+        "_incoming",
+        "_outgoing",
+        "tls",
+    )
 
     def __init__(
         self,
-        sock: _socket.socket,
+        below: Transport,
         context: ssl.SSLContext,
         server_side: bool,
         server_hostname: str | None = None,
     ) -> None:
-        super().__init__(sock)
+        super().__init__(below.sock)
+        self._below = below
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side, server_hostname)
         # What an `sni_callback` gets: gevent's contexts look for it here, where their own
@@ -73,21 +83,18 @@ class TLSTransport(Transport):
             finally:
                 # Also after a failure: the alert tells the peer what is wrong.
                 self.flush()
-            arrived = self._fill(state)
-            if arrived is None:
+            size = self._fill(state)
+            if size < 0:
                 return False
-            if not arrived:
+            if not size:
                 raise ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "connection closed in TLS handshake")
 
-    def _fill(self, state: HubState) -> int | None:
-        """Read ciphertext; return its size, 0 at the end, None if nothing arrived."""
-        try:
-            size = self.sock.recv_into(state.buffer)
-        except BlockingIOError:
-            return None
+    def _fill(self, state: HubState) -> int:
+        """Read ciphertext once; return as `Transport.receive` does."""
+        size = self._below.receive(state)
         if size == 0:
             self._ended = True
-        elif not self._eof_sent:
+        elif size > 0 and not self._eof_sent:
             # After our close_notify, what still arrives is of no interest.
             self._incoming.write(state.view[:size])
         return size
@@ -95,14 +102,17 @@ class TLSTransport(Transport):
     def receive(self, state: HubState) -> int:
         """Read once, and decrypt into the hub's buffer; see `Transport.receive`."""
         size = 0 if self._ended else self._decrypt(state)
-        if not size and not self._ended:
-            if self._fill(state) is None:
+        while not size and not self._ended:
+            if self._fill(state) < 0:
                 return -1
             size = self._decrypt(state)
+            if not self._below.again:
+                break
         if not size and self._error is not None:
             raise self._error
         # The end comes after what was decrypted, and what found no room in the buffer, too.
-        self.again = size > 0 and (self._ended or size == len(state.buffer))
+        more = self._ended or size == len(state.buffer) or self._below.again
+        self.again = size > 0 and more
         return size if size or self._ended else -1
 
     def _decrypt(self, state: HubState) -> int:
@@ -137,7 +147,7 @@ class TLSTransport(Transport):
         total = 0
         view = memoryview(data)
         self.flush()
-        while total < len(view) and not self._ciphertext:
+        while total < len(view) and not self.unsent:
             total += self.tls.write(view[total : total + TLS_CHUNK])
             self.flush()
         return total
@@ -148,14 +158,16 @@ class TLSTransport(Transport):
 
     def flush(self) -> None:
         """Write ciphertext as far as it fits."""
+        below = self._below
+        if below.unsent:
+            below.flush()
         if self._outgoing.pending:
             fresh = self._outgoing.read()
             self._ciphertext = b"".join((self._ciphertext, fresh)) if self._ciphertext else fresh
-        if self._ciphertext:
-            with contextlib.suppress(BlockingIOError):
-                sent = self.sock.send(self._ciphertext)
-                self._ciphertext = memoryview(self._ciphertext)[sent:]
-        self.unsent = len(self._ciphertext)
+        if self._ciphertext and not below.unsent:
+            sent = below.send(self._ciphertext)
+            self._ciphertext = memoryview(self._ciphertext)[sent:]
+        self.unsent = len(self._ciphertext) + below.unsent
 
     def send_eof(self) -> None:
         """Send a close_notify, if there is room for it, and end our half of the stream."""
@@ -166,9 +178,13 @@ class TLSTransport(Transport):
                 self.tls.unwrap()
             with contextlib.suppress(OSError):
                 self.flush()
-            super().send_eof()
+            self._below.send_eof()
 
     def close(self) -> None:
-        """Send a close_notify, if there is room for it, and close the socket."""
+        """Send a close_notify, if there is room for it, and close what lies below."""
         self.send_eof()
-        super().close()
+        self._below.close()
+
+    def abandon(self) -> None:
+        """Close the descriptor; see `Transport.abandon`."""
+        self._below.abandon()

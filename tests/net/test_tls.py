@@ -26,7 +26,7 @@ from geventws.core.frames import Opcode
 from geventws.core.states import Side
 from geventws.net.hubs import get_hub_state
 from geventws.net.tls import TLS_CHUNK, TLSTransport
-from geventws.net.transport import own_socket
+from geventws.net.transport import Transport, own_socket
 from geventws.testing import RawClient, RawPeer, RawServer
 from tests.net.support import client_tls, receive, receive_all, server_tls
 
@@ -667,9 +667,9 @@ def test_renegotiation_is_refused(certificates: Certificates) -> None:
 
 @pytest.fixture
 def tls() -> Iterator[tuple[TLSTransport, TLSTransport]]:
-    client_sock, server_sock = (own_socket(sock) for sock in stdlib_socket.socketpair())
-    client = TLSTransport(client_sock, client_tls(), False, "localhost")
-    server = TLSTransport(server_sock, server_tls(), True)
+    client_end, server_end = (Transport(own_socket(sock)) for sock in stdlib_socket.socketpair())
+    client = TLSTransport(client_end, client_tls(), False, "localhost")
+    server = TLSTransport(server_end, server_tls(), True)
     state = get_hub_state()
     done = [False, False]
     while not all(done):

@@ -1,0 +1,80 @@
+"""Opening a client's connection: dial, shake hands, and all of it within one deadline."""
+
+from __future__ import annotations
+
+import ssl as ssl_module
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from geventws.core.client_handshake import ClientHandshake
+from geventws.core.headers import HeadersLike
+from geventws.core.states import Side
+from geventws.core.uri import WebSocketURI
+from geventws.net.client_connection import ClientConnection
+from geventws.net.dialing import Dialer, Stage
+from geventws.net.hubs import get_hub_state
+from geventws.net.logs import LoggerLike
+from geventws.net.options import ConnectionOptions
+from geventws.net.tls import TLSTransport
+from geventws.net.transport import Transport
+
+__all__ = ["Opener"]
+
+
+@dataclass(kw_only=True, slots=True)
+class Opener:
+    """Opens connections as `geventws.connect` was told to."""
+
+    # Connects TCP.
+    dialer: Dialer
+    # The TLS configuration, and whom the certificate must name, where the defaults won't do.
+    ssl: ssl_module.SSLContext | None
+    server_hostname: str | None
+    # Makes what negotiates an opening handshake for a URI.
+    make_handshake: Callable[[WebSocketURI], ClientHandshake]
+    user_agent_header: str | None
+    options: ConnectionOptions
+    create_connection: Callable[..., ClientConnection]
+    logger: LoggerLike
+
+    def open(
+        self, uri: WebSocketURI, additional_headers: HeadersLike | None, timeout: float | None
+    ) -> ClientConnection:
+        """Open a connection within ``timeout`` seconds; raises as `geventws.connect` does."""
+        # Before anything else makes this thread's hub: who makes it destroys it.
+        state = get_hub_state()
+        try:
+            with Stage(timeout) as stage:
+                return self._open(uri, additional_headers, stage)
+        except Stage as exc:
+            state.release()
+            if exc is not stage:
+                raise
+            raise TimeoutError(f"timed out while {stage.doing}") from None
+        except BaseException:
+            state.release()
+            raise
+
+    def _open(
+        self, uri: WebSocketURI, additional_headers: HeadersLike | None, stage: Stage
+    ) -> ClientConnection:
+        handshake = self.make_handshake(uri)
+        ws = self._make_connection(uri, self.dialer.dial(uri))
+        ws._open_within(stage, handshake, additional_headers, self.user_agent_header)
+        return ws
+
+    def _make_connection(self, uri: WebSocketURI, transport: Transport) -> ClientConnection:
+        try:
+            remote_address = transport.sock.getpeername()
+            if uri.secure:
+                context = self.ssl or ssl_module.create_default_context()
+                hostname = self.server_hostname or uri.host
+                transport = TLSTransport(transport, context, False, hostname)
+            ws: ClientConnection = self.options.make(
+                self.create_connection, transport, Side.CLIENT, get_hub_state(), self.logger
+            )
+        except BaseException:
+            transport.close()
+            raise
+        ws._remote_address = remote_address
+        return ws
