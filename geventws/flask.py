@@ -128,6 +128,7 @@ class Sock:
 
     ::
 
+        app = Flask(__name__)
         sock = Sock(app)
 
         @sock.route("/echo")

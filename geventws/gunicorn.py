@@ -42,9 +42,9 @@ RESERVE = 1.0
 class Worker(GeventWorker):
     """Gunicorn's worker ``gevent``, with an end that WebSockets survive unharmed.
 
-    ::
+    .. code-block:: console
 
-        gunicorn -k geventws.gunicorn.Worker app:app
+        $ gunicorn -k geventws.gunicorn.Worker app:app
 
     When it has to stop, by TERM, INT, QUIT, a reload or ``max_requests``, it stops accepting,
     closes every WebSocket with 1001, and waits for all requests to end, plain ones too, within

@@ -1,6 +1,6 @@
 """What can go wrong: one tree of exceptions.
 
-::
+.. code-block:: text
 
     WebSocketException
     ├── ConnectionClosed                 the conversation is over
