@@ -26,7 +26,7 @@ COMPILED = $(shell find geventws -name '*.p[xy][dx]') \
 RUFF = .venv/bin/ruff
 RUFF_CHECK = --line-length 100 --target-version py311 --select E,F,W,I,B,UP
 RUFF_FORMAT = --line-length 100 --target-version py311
-SOURCES = geventws tests examples docs setup.py
+SOURCES = geventws tests examples docs setup.py pytest_geventws.py
 PYTEST = .venv/bin/python -m pytest
 
 .PHONY: demo test matrix lint types coverage docs bench clean python

@@ -138,11 +138,11 @@ def test_sizes(name: str) -> None:
 @every_module
 def test_module_has_its_test_module(name: str) -> None:
     parts = name.split(".")
-    if len(parts) == 3 and parts[1] in ("core", "net"):
+    if len(parts) == 3 and parts[1] in ("core", "net", "testing"):
         test = ROOT / "tests" / parts[1] / f"test_{parts[2]}.py"
     elif len(parts) == 2 and floor_of(name) == SECOND_FLOOR and name not in PACKAGES:
         # The doors of WSGI servers; what is no door is tested beside this.
-        folder = ROOT / "tests" / ("" if parts[1] in ("build", "testing") else "wsgi")
+        folder = ROOT / "tests" / ("" if parts[1] == "build" else "wsgi")
         test = folder / f"test_{parts[1]}.py"
     elif parts[1:2] == ["compat"]:
         # Of the packages there, only the outermost does something.

@@ -150,7 +150,7 @@ def docstrings() -> dict[str, str]:
             continue
         for key, member in members.items():
             ours = str(getattr(member, "__module__", "")).startswith("geventws.")
-            if ours and callable(member) and not key.startswith("_"):
+            if ours and inspect.isroutine(member) and not key.startswith("_"):
                 found[f"{name}.{key}"] = inspect.getdoc(member) or ""
     return found
 

@@ -36,7 +36,7 @@ PATIENCE = 20
 
 # What changes the process; such pages run in one of their own.
 GLOBAL = re.compile(
-    r"patch_all|basicConfig|getLogger|signal\.|signal_handler|fork\(|environ\[|settrace|\bconfig\."
+    r"patch_all|basicConfig|getLogger|signal\.|signal_handler|fork\(|os\.environ\[|settrace|\bconfig\."
 )
 
 SERVER = re.compile(r"\.serve_forever\(")
@@ -65,11 +65,12 @@ def echo(ws: geventws.ServerConnection) -> None:
 
 
 def names_of(name: str) -> dict[str, Any]:
-    """Return what examples in a docstring may use: the names of its module, and handlers."""
+    """Return what examples in a docstring may use: the names of its module, and what is named so often."""
     thing: Any = resolve(name)
     module = inspect.getmodule(thing)
-    ours = {"app": page, "echo": echo, "geventws": geventws, "handler": echo, "room": echo}
-    return {**vars(module or geventws), **ours}
+    packages = {"gevent": gevent, "geventws": geventws}
+    functions = {"app": page, "echo": echo, "handler": echo, "room": echo}
+    return {**vars(module or geventws), **packages, **functions}
 
 
 def page(environ: dict[str, Any], start_response: Any) -> list[bytes]:

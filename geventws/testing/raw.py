@@ -1,4 +1,4 @@
-"""Tools for tests: two protocols back to back, and peers that misbehave as they are told."""
+"""Raw peers: clients and servers that misbehave as they are told."""
 
 from __future__ import annotations
 
@@ -10,57 +10,16 @@ from typing import Any, Self
 from gevent import socket
 
 from geventws.core.codec import FrameDecoder, encode_frame
-from geventws.core.extensions import Extension
 from geventws.core.frames import Frame, Opcode
 from geventws.core.grammar import accept_key
 from geventws.core.http11 import Request, RequestReader, Response, ResponseReader
-from geventws.core.protocol import Event, Protocol
 from geventws.core.states import Side
 from geventws.net.transport import set_nodelay
 
-__all__ = ["RawClient", "RawPeer", "RawServer", "exchange", "protocol_pair"]
+__all__ = ["KEY", "RawClient", "RawPeer", "RawServer"]
 
 # A nonce like any other, and what the server must make of it (RFC 6455, section 1.3).
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
-
-
-def protocol_pair(
-    client_extensions: Iterable[Extension] = (),
-    server_extensions: Iterable[Extension] = (),
-    **options: Any,
-) -> tuple[Protocol, Protocol]:
-    """Return a client's and a server's `Protocol`, both open.
-
-    Args:
-        client_extensions: the client's negotiated extensions.
-        server_extensions: the server's negotiated extensions.
-        options: for both protocols, such as ``max_size``.
-    """
-    client = Protocol(Side.CLIENT, **options)
-    server = Protocol(Side.SERVER, **options)
-    client.open(tuple(client_extensions))
-    server.open(tuple(server_extensions))
-    return client, server
-
-
-def exchange(sender: Protocol, receiver: Protocol, chunk: int | None = None) -> list[Event]:
-    """Carry what a protocol has to send to the other one; return what arrives there.
-
-    Args:
-        sender: whose output is taken.
-        receiver: who gets it.
-        chunk: how many bytes to carry at a time; None carries all at once.
-    """
-    events: list[Event] = []
-    output = sender.data_to_send()
-    data = b"".join(output)
-    size = chunk or len(data) or 1
-    for start in range(0, len(data), size):
-        receiver.receive_data(data[start : start + size])
-        events.extend(receiver.events())
-    if b"" in output:
-        receiver.receive_eof()
-    return events
 
 
 class RawPeer:

@@ -1,4 +1,4 @@
-"""The testing tools: protocols back to back, and raw peers on both sides of real sockets."""
+"""Raw peers, on both sides of real sockets."""
 
 from __future__ import annotations
 
@@ -15,57 +15,18 @@ import trustme
 from gevent import socket
 
 from geventws import connect, serve, unix_serve
-from geventws.core.deflate import PerMessageDeflate
 from geventws.core.exceptions import ConnectionClosedError, InvalidMessage, InvalidStatus
 from geventws.core.frames import Frame, Opcode
 from geventws.core.http11 import Response
 from geventws.core.protocol import Protocol
-from geventws.core.states import Side, State
-from geventws.testing import RawClient, RawPeer, RawServer, exchange, protocol_pair
+from geventws.core.states import Side
+from geventws.testing import RawClient, RawPeer, RawServer
 
 TEXT, BINARY, CONT = Opcode.TEXT, Opcode.BINARY, Opcode.CONT
 CLOSE, PING, PONG = Opcode.CLOSE, Opcode.PING, Opcode.PONG
 
 # Seconds to wait for what must happen; far more than it takes on a busy machine.
 PATIENCE = 10
-
-
-# Protocols back to back.
-
-
-def test_a_pair_is_open() -> None:
-    client, server = protocol_pair(max_size=10)
-    assert (client.side, server.side) == (Side.CLIENT, Side.SERVER)
-    for protocol in (client, server):
-        assert protocol.state is State.OPEN
-        assert protocol.decoder.max_size == 10
-
-
-@pytest.mark.parametrize("chunk", [None, 1, 2, 1000])
-def test_a_pair_talks(chunk: int | None) -> None:
-    client, server = protocol_pair()
-    assert exchange(client, server, chunk) == []
-    client.send_data(TEXT, b"Hello")
-    client.send_ping(b"beat")
-    assert exchange(client, server, chunk) == ["Hello", Frame(PING, b"beat")]
-    assert exchange(server, client, chunk) == [Frame(PONG, b"beat")]
-
-
-def test_a_pair_has_extensions() -> None:
-    client, server = protocol_pair(
-        [PerMessageDeflate(False, False, 12, 12)], (PerMessageDeflate(False, False, 12, 12),)
-    )
-    client.send_data(BINARY, bytes(1000))
-    assert len(client.output[0]) < 100
-    assert exchange(client, server) == [bytes(1000)]
-
-
-def test_the_end_of_the_stream_is_carried_too() -> None:
-    client, server = protocol_pair()
-    server.send_data(TEXT, b"last")
-    server.send_eof()
-    assert exchange(server, client) == ["last"]
-    assert client.decoder.discarding
 
 
 # Raw peers, connected to each other.
