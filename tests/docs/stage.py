@@ -65,7 +65,7 @@ def echo(ws: geventws.ServerConnection) -> None:
 
 
 def names_of(name: str) -> dict[str, Any]:
-    """Return what examples in a docstring may use: the names of its module, and what is named so often."""
+    """Return the names that examples in a docstring may use."""
     thing: Any = resolve(name)
     module = inspect.getmodule(thing)
     packages = {"gevent": gevent, "geventws": geventws}
