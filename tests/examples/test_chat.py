@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import pathlib
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,28 +16,13 @@ from collections.abc import Iterator
 
 import pytest
 from selenium import webdriver
-from selenium.webdriver.common.by import By
-from selenium.webdriver.support.wait import WebDriverWait
 
 import geventws
+from tests.examples.support import PATIENCE, Tab, browser
+
+__all__ = ["browser"]
 
 CHAT = pathlib.Path(__file__).resolve().parents[2] / "examples" / "chat.py"
-CHROMIUM, CHROMEDRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-
-# Seconds that one step may take in a browser on a busy machine.
-PATIENCE = 20
-
-CHROMIUM_OPTIONS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-dev-shm-usage",
-    "--disable-sync",
-    "--no-first-run",
-]
 
 
 class NoURL(Exception):
@@ -69,42 +53,6 @@ class Chat:
         return self.process.returncode, errors
 
 
-class Tab:
-    """One tab of the browser, with one person before it."""
-
-    def __init__(self, browser: webdriver.Chrome, url: str) -> None:
-        browser.switch_to.new_window("tab")
-        browser.get(url)
-        self.browser = browser
-        self.handle = browser.current_window_handle
-
-    def type(self, field: str, text: str) -> None:
-        """Write into a field and press Enter."""
-        self.browser.switch_to.window(self.handle)
-        self.browser.find_element(By.ID, field).send_keys(text + "\n")
-
-    def wait_for(self, script: str, expected: object) -> None:
-        """Wait until an expression in the page has the expected value."""
-        self.browser.switch_to.window(self.handle)
-        seen = None
-        try:
-            WebDriverWait(self.browser, PATIENCE, 0.05).until(
-                lambda _: (seen := self.browser.execute_script(f"return {script}")) == expected
-            )
-        except Exception:
-            seen = self.browser.execute_script(f"return {script}")
-            pytest.fail(f"{script} is {seen!r}, not {expected!r}")
-
-    def wait_until_open(self) -> None:
-        self.wait_for("document.getElementById('state').dataset.state", "open")
-
-    def wait_for_lines(self, *lines: str) -> None:
-        """Wait until the page shows exactly these notices and messages."""
-        self.wait_for(
-            "[...document.querySelectorAll('.notice, .text')].map(e => e.textContent)", list(lines)
-        )
-
-
 @pytest.fixture
 def chat() -> Iterator[Chat]:
     running = Chat()
@@ -112,20 +60,6 @@ def chat() -> Iterator[Chat]:
     if running.process.poll() is None:
         running.process.kill()
     running.process.communicate()
-
-
-@pytest.fixture
-def browser(tmp_path: pathlib.Path) -> Iterator[webdriver.Chrome]:
-    if CHROMIUM is None or CHROMEDRIVER is None:
-        pytest.skip("chromium and chromedriver are not installed (Debian: chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for option in [*CHROMIUM_OPTIONS, f"--user-data-dir={tmp_path / 'profile'}"]:
-        options.add_argument(option)
-    # With the driver's path given, selenium looks for nothing and downloads nothing.
-    driver = webdriver.Chrome(options, webdriver.ChromeService(CHROMEDRIVER))
-    yield driver
-    driver.quit()
 
 
 @pytest.mark.deadline(120)

@@ -21,7 +21,8 @@ from selenium import webdriver
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from tests.examples.test_chat import CHAT, PATIENCE, Chat, Tab, browser
+from tests.examples.support import PATIENCE, Tab, browser
+from tests.examples.test_chat import CHAT, Chat
 from tests.wsgi.support import Process, gunicorn
 
 __all__ = ["browser"]

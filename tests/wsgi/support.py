@@ -56,7 +56,7 @@ THREADED = {"gthread", "gthread-tls", "werkzeug", "werkzeug-tls"}
 
 
 # How servers say on which port they listen.
-LISTENS = r"(?:port |Listening at: https?://127\.0\.0\.1:|TCP address 127\.0\.0\.1:)(\d+)"
+LISTENS = r"(?:port |at:? (?:https?|ws)://127\.0\.0\.1:|TCP address 127\.0\.0\.1:)(\d+)"
 
 
 class Process:
@@ -65,10 +65,13 @@ class Process:
     Args:
         command: what runs it; it says its port.
         tls: whether it speaks TLS.
+        stdin: what it reads from, as for `subprocess.Popen`.
         environ: environment variables for it.
     """
 
-    def __init__(self, command: list[str], tls: bool = False, **environ: str) -> None:
+    def __init__(
+        self, command: list[str], tls: bool = False, stdin: int | None = None, **environ: str
+    ) -> None:
         self.tls = tls
         # Which server, and which application.
         self.server = self.door = ""
@@ -79,6 +82,7 @@ class Process:
             self.process = subprocess.Popen(
                 command,
                 cwd=ROOT,
+                stdin=stdin,
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **environ},
