@@ -4,6 +4,7 @@ from geventws.core cimport payload
 from geventws.core.masking cimport apply_mask, copy, unmask, unmask_text
 
 cdef int WHOLE_TEXT, WHOLE_BINARY, RSV_BITS, CONTROL_BIT, KIND_BITS, MASK_BIT, LENGTH_BITS
+cdef bytes PLAIN
 cdef bytearray NOTHING
 cdef list TEXT_HEADERS, BINARY_HEADERS
 
@@ -26,13 +27,12 @@ cdef class FrameDecoder:
     cdef _forget(self)
     cpdef discard(self)
     @cython.locals(data=bytearray, pos=Py_ssize_t, end=Py_ssize_t, head=int, length="long long",
-                   width=int, start=Py_ssize_t, stop=Py_ssize_t)
+                   mask_bit=int, width=int, start=Py_ssize_t, stop=Py_ssize_t)
     cpdef decode(self, bint text=*)
     @cython.locals(data=bytearray)
     cdef long long _decode_length(self, Py_ssize_t pos, int width) except -1
     cdef _begin_payload(self, int head, Py_ssize_t pos, Py_ssize_t start, long long length)
     @cython.locals(payload=payload.Payload)
     cdef bytes _decode_rest(self)
-    cdef _check_head(self, int head)
-    cdef _check_control(self, int head, int length)
-    cdef _refuse_length(self, long long length)
+    cdef _check_head(self, int head, int length)
+    cdef _refuse_length(self, int head, long long length)

@@ -21,6 +21,10 @@ KIND_BITS = 0x07
 MASK_BIT = 0x80
 LENGTH_BITS = 0x7F
 
+# First bytes of which nothing needs to be checked: data frames without reserved bits. One look
+# into a table where three tests would cost 60 ns in plain Python.
+PLAIN = bytes(not head & (RSV_BITS | CONTROL_BIT) and head & KIND_BITS <= 2 for head in range(256))
+
 # Stands for no limit, in bytes: a number where None would cost a test for each frame.
 UNLIMITED = 1 << 62
 
@@ -212,43 +216,38 @@ class FrameDecoder:
         data, pos, end = self._data, self._pos, self._end
         if end - pos < 2:
             return None
-        head, length = data[pos], data[pos + 1]
-        if head & RSV_BITS or head & KIND_BITS > 2:
-            self._check_head(head)
+        head, length, mask_bit = data[pos], data[pos + 1], self._mask_bit
+        if not PLAIN[head]:
+            self._check_head(head, length & LENGTH_BITS)
         # 5.1: "The server MUST close the connection upon receiving a frame that is not
         # masked." "A client MUST close a connection if it detects a masked frame."
-        if length & MASK_BIT != self._mask_bit:
+        if length & MASK_BIT != mask_bit:
             raise ProtocolError("incorrect masking")
         length &= LENGTH_BITS
         pos += 2
-        if head & CONTROL_BIT:
-            self._check_control(head, length)
-        else:
-            if length > 125:
-                width = 2 if length == 126 else 8
-                if end - pos < width:
-                    return None
-                length = self._decode_length(pos, width)
-                pos += width
-            if length > self.max_fragment_size or length > self.max_size - self.message_size:
-                self._refuse_length(length)
-        start = pos + 4 if self._mask_bit else pos
+        if length > 125:
+            width = 2 if length == 126 else 8
+            if end - pos < width:
+                return None
+            length = self._decode_length(pos, width)
+            pos += width
+        if length > self.max_fragment_size or length > self.max_size - self.message_size:
+            self._refuse_length(head, length)
+        start = pos + 4 if mask_bit else pos
         if length > end - start:
             if end < start:
                 return None
             self._begin_payload(head, pos, start, length)
             return self._decode_rest()
         self.head = head
-        stop = start + length
+        self._pos = stop = start + length
         if stop == end:
-            self._data, self._pos, self._end, self.empty = NOTHING, 0, 0, True  # `_forget`
-        else:
-            self._pos = stop
+            self._data, self.empty = NOTHING, True
         if text and head == WHOLE_TEXT:
-            if self._mask_bit:
+            if mask_bit:
                 return unmask_text(data, pos, stop)
             return data[pos:stop].decode("utf-8")
-        return unmask(data, pos, stop) if self._mask_bit else copy(data, pos, stop)
+        return unmask(data, pos, stop) if mask_bit else copy(data, pos, stop)
 
     def _decode_length(self, pos: int, width: int) -> int:
         """Decode a length of 2 or 8 bytes."""
@@ -281,7 +280,7 @@ class FrameDecoder:
         self._payload = None
         return payload.whole()
 
-    def _check_head(self, head: int) -> None:
+    def _check_head(self, head: int, length: int) -> None:
         # 5.2: RSV bits "MUST be 0 unless an extension is negotiated that defines meanings
         # for non-zero values."
         if head & RSV_BITS & ~self.rsv or (head & RSV_BITS and head & CONTROL_BIT):
@@ -290,16 +289,18 @@ class FrameDecoder:
         # WebSocket Connection_."
         if head & KIND_BITS > 2:
             raise ProtocolError("invalid opcode")
-
-    def _check_control(self, head: int, length: int) -> None:
         # 5.5: "All control frames MUST have a payload length of 125 bytes or less and MUST
         # NOT be fragmented."
-        if length > 125:
-            raise ProtocolError("control frame too long")
-        if not head & FIN:
-            raise ProtocolError("fragmented control frame")
+        if head & CONTROL_BIT:
+            if length > 125:
+                raise ProtocolError("control frame too long")
+            if not head & FIN:
+                raise ProtocolError("fragmented control frame")
 
-    def _refuse_length(self, length: int) -> None:
+    def _refuse_length(self, head: int, length: int) -> None:
+        if head & CONTROL_BIT:
+            # It is no part of a message.
+            return
         if length > self.max_size - self.message_size:
             raise PayloadTooBig(length, self.max_size, self.message_size)
         raise PayloadTooBig(length, self.max_fragment_size)
