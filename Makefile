@@ -1,5 +1,6 @@
 # make demo   a chat room in the browser        make test   everything that must hold
 # make bench  how fast it is, and its peers     BENCH="--only a,b --rounds 9 --plot bench.png"
+# make docs   the documentation                 make release-check   what a release must pass
 #
 # Needs Python >= 3.11, pip, and make; bench needs a C compiler. Each command makes its own
 # virtual environment. PYTHON=/path/to/python chooses another interpreter than the one found.
@@ -29,7 +30,7 @@ RUFF_FORMAT = --line-length 100 --target-version py311
 SOURCES = geventws tests examples docs setup.py pytest_geventws.py
 PYTEST = .venv/bin/python -m pytest
 
-.PHONY: demo test matrix lint types coverage docs bench clean python
+.PHONY: demo test matrix lint types coverage docs bench dist release-check clean python
 
 demo: .venv-demo/installed
 	@.venv-demo/bin/python examples/chat.py --host $(HOST) --port $(PORT)
@@ -61,11 +62,22 @@ types: .venv/installed
 docs: .venv/docs
 	.venv/bin/sphinx-build -W -b html docs docs/_build
 
+# The sdist, a wheel compiled here, and one of plain Python, which runs everywhere.
+dist: .venv-dist/installed
+	rm -rf dist
+	.venv-dist/bin/python -m build --outdir dist .
+	GEVENTWS_PURE_PYTHON=1 .venv-dist/bin/python -m build --wheel --outdir dist .
+	.venv-dist/bin/twine check --strict dist/*
+
+# RELEASE="--pythons 3.11 --kinds newest" checks less.
+release-check: dist
+	.venv-dist/bin/python -m tests.release $(RELEASE)
+
 bench: .venv-bench/compiled
 	@.venv-bench/bin/python -m tests.bench $(BENCH)
 
 clean:
-	rm -rf .venv .venv-demo .venv-bench build dist *.egg-info docs/_build .coverage
+	rm -rf .venv .venv-demo .venv-bench .venv-dist build dist *.egg-info docs/_build .coverage
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find geventws -name "*.so" -delete
 
@@ -104,6 +116,9 @@ endef
 
 .venv-bench/compiled: $(COMPILED) | .venv-bench/installed
 	$(call compile,.venv-bench)
+
+.venv-dist/installed: | python
+	$(call environment,.venv-dist,build twine)
 
 .venv/docs: .venv/installed
 	.venv/bin/python -m pip install --quiet --editable .[docs]
