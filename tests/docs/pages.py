@@ -34,7 +34,7 @@ CODE_BLOCK = re.compile(r"\s*\.\. (?:code-block|sourcecode):: *(\S*)$")
 LITERAL = re.compile(r"(?!\s*\.\. ).*::$")
 
 MARKDOWN = re.compile(
-    r"<!-- (?P<comment>hidden|raises|alone|tested|all tested):\s*(?P<value>.*?)\s*-->"
+    r"^<!-- (?P<comment>hidden|raises|alone|tested|all tested):\s*(?P<value>.*?)\s*-->"
     r"|^```(?P<language>\w*)\n(?P<code>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )

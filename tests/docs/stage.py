@@ -171,8 +171,9 @@ class Stage:
 
 @contextlib.contextmanager
 def folder() -> Iterator[None]:
-    """A working directory with a certificate for localhost, and whom to trust."""
-    before = os.getcwd()
+    """A working directory with a certificate for localhost, and whom to trust; no arguments."""
+    before, arguments = os.getcwd(), sys.argv
+    sys.argv = ["program.py"]
     with tempfile.TemporaryDirectory() as path:
         os.chdir(path)
         authority = trustme.CA()
@@ -186,6 +187,7 @@ def folder() -> Iterator[None]:
             yield
         finally:
             os.chdir(before)
+            sys.argv = arguments
 
 
 def run_page(name: str) -> None:
