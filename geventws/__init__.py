@@ -9,6 +9,7 @@ from geventws.core.frames import Close, CloseCode, Frame, Opcode
 from geventws.core.headers import Headers, MultipleValuesError
 from geventws.core.http11 import Request, Response
 from geventws.core.states import Side, State
+from geventws.net.background import BackgroundConnection
 from geventws.net.broadcast import broadcast
 from geventws.net.client import connect, unix_connect
 from geventws.net.client_connection import ClientConnection
@@ -19,6 +20,7 @@ from geventws.net.server_connection import ServerConnection
 from geventws.version import version as __version__
 
 __all__ = [
+    "BackgroundConnection",
     "ClientConnection",
     "Close",
     "CloseCode",

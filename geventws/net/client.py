@@ -47,6 +47,7 @@ def connect(
     write_limit: int | tuple[int, int] = ConnectionOptions.write_limit,
     logger: LoggerLike | None = None,
     create_connection: Callable[..., ClientConnection] | None = None,
+    background: bool = False,
     **kwargs: Any,
 ) -> ClientConnection:
     """Connect to a WebSocket server.
@@ -91,6 +92,10 @@ def connect(
         logger: where to log, `logging.getLogger("geventws.client")` by default.
         create_connection: makes the connection: a subclass of `ClientConnection`, or a
             function with the same arguments.
+        background: runs the connection's hub in a native thread, so that pings are answered
+            and messages arrive while the caller does something else than waiting in gevent.
+            What is returned is a `BackgroundConnection` then: it has the same methods, and any
+            native thread may call them.
         kwargs: for `gevent.socket.create_connection`: ``source_address``, ``all_errors``; and
             ``address``, a pair of host and port to connect to instead of the URI's.
 
@@ -120,6 +125,7 @@ def connect(
         options=options,
         create_connection=create_connection or ClientConnection,
         logger=logger or logging.getLogger("geventws.client"),
+        background=background,
     )
     return opener.open(ws_uri, additional_headers, open_timeout)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import uuid
 from types import TracebackType
 from typing import Any, Self
@@ -12,8 +14,9 @@ from geventws.core.frames import CloseCode
 from geventws.core.headers import Headers
 from geventws.core.http11 import Request, Response
 from geventws.core.states import State
+from geventws.net.calls import HubGone, call
 from geventws.net.logs import ConnectionLogger
-from geventws.net.sending import Sender
+from geventws.net.sending import Data, Sender
 
 __all__ = ["Connection"]
 
@@ -45,6 +48,44 @@ class Connection(Sender):
         # Kept for log lines after the end.
         self._local_address: Any = None
         self._remote_address: Any = None
+
+    # Sending from other threads.
+
+    def send_threadsafe(
+        self,
+        message: Data,
+        timeout: float | None = None,
+        *,
+        text: bool | None = None,
+        compress: bool | None = None,
+    ) -> None:
+        """Send a message from another thread than the connection's.
+
+        It waits until the connection's thread has handed the message over, which that does
+        the next time it waits in gevent; above ``write_limit`` it waits for room. A caller
+        whose own thread has a hub lets its other greenlets go on meanwhile.
+
+        Args:
+            message: as for `send`, but not in fragments.
+            timeout: how long to wait, in seconds; None waits for as long as the connection
+                lasts.
+            text: as for `send`.
+            compress: as for `send`.
+
+        Raises:
+            ConnectionClosed: the connection is closed or closing.
+            TimeoutError: the message could not be handed over in time. It is not sent, and may
+                be sent again.
+            TypeError: the message is of another type.
+        """
+        if not isinstance(message, Data):
+            raise TypeError("data must be str or bytes; send fragments in the connection's thread")
+        send = functools.partial(self.send, message, text, compress=compress)
+        with contextlib.suppress(HubGone):
+            call(self._state.mailbox, send, prepare=self._wait_to_send, timeout=timeout)
+            return
+        # The hub goes with the last of its connections.
+        raise self._closed_exception()
 
     # Closing.
 
@@ -107,6 +148,7 @@ class Connection(Sender):
             self.close(CloseCode.INTERNAL_ERROR)
         else:
             # A kill or a timeout wants to be somewhere else: closing goes on without it.
+            self._require_thread()
             killed = isinstance(exc, GreenletExit)
             self._begin_close(CloseCode.GOING_AWAY if killed else CloseCode.INTERNAL_ERROR)
 
@@ -116,7 +158,10 @@ class Connection(Sender):
     def id(self) -> uuid.UUID:
         """A unique identifier, for logs."""
         if self._id is None:
-            self._id = uuid.uuid4()
+            new = uuid.uuid4()
+            # Logs may be written in another thread, which asks at the same time.
+            if self._id is None:
+                self._id = new
         return self._id
 
     @property

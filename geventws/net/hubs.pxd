@@ -1,7 +1,7 @@
 from geventws.net.threads cimport get_ident
 
 cdef class HubState:
-    cdef public object hub, loop, switch_to_hub, view, keepalive, sender, turns, waker
+    cdef public object hub, loop, switch_to_hub, view, keepalive, mailbox, sender, turns, waker
     cdef public unsigned long thread
     cdef public bytearray buffer
     cdef public set streams

@@ -13,6 +13,7 @@ from gevent._hub_local import get_hub_if_exists
 from greenlet import getcurrent, greenlet
 
 from geventws.net.keepalive import Keepalive
+from geventws.net.mailbox import Mailbox
 from geventws.net.threads import get_ident
 from geventws.net.turns import Turns
 
@@ -46,6 +47,8 @@ class HubState:
         self.keepalive = Keepalive(hub)
         # Who does more than is fair goes on in the next turn of the loop.
         self.turns = Turns(hub)
+        # What other threads want it to do.
+        self.mailbox = Mailbox(hub)
         # Connections whose TCP is open.
         self.streams: set[Any] = set()
         # Whether geventws made the hub, for a thread that had none.
@@ -75,6 +78,7 @@ class HubState:
                 # Only once: whoever closes, and the request around it, call this.
                 self.released = True
                 _all_states.discard(self)
+                self.mailbox.close()
                 self.keepalive.stop(block=True)
                 self.turns.stop()
                 del self.hub.geventws_state
@@ -96,6 +100,10 @@ class HubState:
         self.turns.stop()
         self.keepalive.stop()
         self.keepalive = Keepalive(self.hub)
+        self.mailbox.abandon()
+        if self.thread == get_ident():
+            # The other threads exist only in the parent process.
+            self.mailbox = Mailbox(self.hub)
 
 
 def get_hub_state() -> HubState:

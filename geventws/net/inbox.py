@@ -84,6 +84,15 @@ class Inbox:
         data = b"".join(parts)
         return data.decode() if text else data
 
+    def put_back(self, message: str | bytes) -> None:
+        """Let the message that was taken last be taken again."""
+        if self._first is not None:
+            if self._rest is None:
+                self._rest = deque()
+            self._rest.appendleft(self._first)
+        self._first = message
+        self.size += 1
+
     def _append(self, item: str | bytes | Fragment) -> None:
         if self._first is None:
             self._first = item

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable
 
 import gevent
 from gevent.event import Event
@@ -169,6 +171,14 @@ class Link(stream.Stream):
         self._closed.wait(timeout)
         return self._ended
 
+    def _on_end(self, callback: Callable[[object], object]) -> None:
+        """Let the hub call a function once all is over."""
+        if self._closed is None:
+            self._closed = Event()
+            if self._ended:
+                self._closed.set()
+        self._closed.rawlink(callback)
+
     def _closed_exception(self) -> ConnectionClosed:
         """Return the exception for whoever uses the connection after its end."""
         exc = self._protocol.closing.exception()
@@ -182,6 +192,10 @@ class Link(stream.Stream):
             self._debug = self._protocol.journal.debug = False
             self._close_transport(abandon=True)
             self._protocol.end()
+            self._cause = RuntimeError(
+                f"this connection belongs to process {os.getppid()}, which forked process "
+                f"{os.getpid()}; open a connection of its own there"
+            )
             self._ended = True
 
     def _require_thread(self) -> None:
@@ -190,7 +204,7 @@ class Link(stream.Stream):
         if here != self._state.thread:
             raise ConcurrencyError(
                 f"this connection belongs to thread {self._state.thread} and was used in thread "
-                f"{here}; use it only in the thread that opened it"
+                f"{here}; there, only send_threadsafe() and broadcast() may be used"
             )
 
     # Logging.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import ssl as ssl_module
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 from geventws.core.client_handshake import ClientHandshake
 from geventws.core.headers import HeadersLike
 from geventws.core.states import Side
 from geventws.core.uri import WebSocketURI
+from geventws.net.background import connect_in_background
 from geventws.net.client_connection import ClientConnection
 from geventws.net.dialing import Dialer, Stage
 from geventws.net.hubs import get_hub_state
@@ -36,11 +39,22 @@ class Opener:
     options: ConnectionOptions
     create_connection: Callable[..., ClientConnection]
     logger: LoggerLike
+    # Whether the connection's hub runs in a native thread, not in this one.
+    background: bool
 
     def open(
         self, uri: WebSocketURI, additional_headers: HeadersLike | None, timeout: float | None
     ) -> ClientConnection:
         """Open a connection within ``timeout`` seconds; raises as `geventws.connect` does."""
+        opening = functools.partial(self._open_here, uri, additional_headers, timeout)
+        if self.background:
+            # No subclass, since it does nothing by itself, but it has the same methods.
+            return cast(ClientConnection, connect_in_background(opening))
+        return opening()
+
+    def _open_here(
+        self, uri: WebSocketURI, additional_headers: HeadersLike | None, timeout: float | None
+    ) -> ClientConnection:
         # Before anything else makes this thread's hub: who makes it destroys it.
         state = get_hub_state()
         try:

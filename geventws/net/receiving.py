@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Iterator
 from time import monotonic
-from typing import Any, Literal, overload
+from typing import Any, Literal, Protocol, overload
 
 import gevent
 from gevent import getcurrent
@@ -15,12 +15,26 @@ from geventws.core.exceptions import ConcurrencyError, ConnectionClosedOK
 from geventws.net import endpoint
 from geventws.net.threads import get_ident
 
-__all__ = ["Receiver"]
+__all__ = ["Messages", "Receiver", "decoded"]
 
 
 # For how long, in seconds, receivers may go on in a turn of the loop with what was read
 # already; then others get theirs.
 FAIR_TIME = 0.0002
+
+
+class HasRecv(Protocol):
+    """What messages can be received from."""
+
+    def recv(self) -> str | bytes:
+        """Receive the next message."""
+
+
+def decoded(message: str | bytes, decode: bool) -> str | bytes:
+    """Return a message as ``recv(decode=True)`` or ``recv(decode=False)`` wants it."""
+    if decode:
+        return message if isinstance(message, str) else message.decode()
+    return message.encode() if isinstance(message, str) else message
 
 
 class Messages:
@@ -31,7 +45,7 @@ class Messages:
 
     __slots__ = ("_receiver",)
 
-    def __init__(self, receiver: Receiver) -> None:
+    def __init__(self, receiver: HasRecv) -> None:
         self._receiver = receiver
 
     def __iter__(self) -> Messages:
@@ -103,11 +117,13 @@ class Receiver(endpoint.Endpoint):
         message = inbox.get()
         if self._stalled and inbox.size <= inbox.low:
             self._catch_up()
-        if decode is None:
-            return message
-        if decode:
-            return message if isinstance(message, str) else message.decode()
-        return message.encode() if isinstance(message, str) else message
+        return message if decode is None else decoded(message, decode)
+
+    def _put_back(self, message: str | bytes) -> None:
+        """Let a message be received again, that another thread went away from."""
+        self._inbox.put_back(message)
+        if self._receiver is not None:
+            self._waker.add(self)
 
     def recv_streaming(self, decode: bool | None = None) -> Iterator[str | bytes]:
         """Receive the next message in fragments, as they arrive.
@@ -198,9 +214,9 @@ class Receiver(endpoint.Endpoint):
             self._receiver = None
 
     def _wait_with_timeout(self, timeout: float) -> None:
+        if self._ended:
+            raise self._closed_exception()
         if timeout <= 0:
-            if self._ended:
-                raise self._closed_exception()
             raise TimeoutError("timed out")
         # Timers under a millisecond make libuv complain.
         timer = gevent.Timeout.start_new(max(timeout, 0.001))

@@ -118,6 +118,12 @@ class Sender(receiving.Receiver):
                 if state.spent < TURN_BYTES or not self._give_way():
                     return
 
+    def _wait_to_send(self) -> None:
+        """Wait until a message may be sent; a `send` that follows at once waits no more."""
+        self._prepare_to_send()
+        # It counts itself.
+        self._state.spent -= TURN_COST
+
     def _give_way(self) -> bool:
         """Let others run, if it is this greenlet that took the whole turn; return whether."""
         state = self._state
@@ -204,6 +210,7 @@ class Sender(receiving.Receiver):
         and whenever ``write_limit`` bytes are there. Do not wait for an answer inside the
         block: what asks for it has not left.
         """
+        self._require_thread()
         self._batches += 1
         try:
             yield
