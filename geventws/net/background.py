@@ -122,6 +122,17 @@ class BackgroundConnection:
             # It knows what is wrong with it.
             self._thread.run(self._connection.send, (message, text))
 
+    def send_threadsafe(
+        self,
+        message: Data,
+        timeout: float | None = None,
+        *,
+        text: bool | None = None,
+        compress: bool | None = None,
+    ) -> None:
+        """Send a message in time, as `Connection.send_threadsafe` does."""
+        self._connection.send_threadsafe(message, timeout, text=text, compress=compress)
+
     def _send_fragments(
         self, fragments: Iterable[Data], text: bool | None, compress: bool | None
     ) -> None:

@@ -44,6 +44,8 @@ class HubThread:
         # How many connections are not closed; only the thread looks at it.
         self._connections = 0
         self._state: HubState | None = None
+        # Why there is none.
+        self._failure: BaseException | None = None
         self._start()
 
     def _start(self) -> None:
@@ -58,15 +60,17 @@ class HubThread:
                 target=self._run, args=(started,), name="geventws", daemon=True
             ).start()
         started.acquire()
-        if self._state is None:
-            raise RuntimeError("cannot start a hub for connections in the background")
+        if self._failure is not None:
+            raise self._failure
 
     def _run(self, started: Any) -> None:
         with self._life:
             try:
-                state = get_hub_state()
-                self._state = state
+                self._state = state = get_hub_state()
                 _all_threads.add(self)
+            except BaseException as exc:
+                self._failure = exc
+                return
             finally:
                 started.release()
             idle = Event()

@@ -8,6 +8,7 @@ from time import monotonic
 from gevent.event import Event
 
 from geventws.core.exceptions import ConcurrencyError
+from geventws.net.threads import get_ident
 
 __all__ = ["Ping", "PingBook"]
 
@@ -19,7 +20,7 @@ MAX_PENDING = 128
 class Ping:
     """A ping that was sent; `wait` for its pong."""
 
-    __slots__ = ("_done", "ack_on_close", "acknowledged", "latency", "sent_at")
+    __slots__ = ("_done", "_thread", "ack_on_close", "acknowledged", "latency", "sent_at")
 
     def __init__(self, ack_on_close: bool = False) -> None:
         self.ack_on_close = ack_on_close
@@ -29,6 +30,8 @@ class Ping:
         self.latency: float | None = None
         self.sent_at = monotonic()
         self._done = Event()
+        # The native thread whose hub it belongs to.
+        self._thread = get_ident()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for the pong.
@@ -39,8 +42,18 @@ class Ping:
         Returns:
             True once the pong arrived, or the connection closed if the ping was sent with
             ``ack_on_close=True``; False after the timeout, or when the connection closed.
+
+        Raises:
+            ConcurrencyError: another thread's hub would have to wait.
         """
-        self._done.wait(timeout)
+        if not self._done.is_set():
+            here = get_ident()
+            if here != self._thread:
+                raise ConcurrencyError(
+                    f"this ping belongs to thread {self._thread} and was waited for in thread "
+                    f"{here}; wait for it in the thread that sent it"
+                )
+            self._done.wait(timeout)
         return self.acknowledged
 
     def is_set(self) -> bool:

@@ -29,6 +29,9 @@ HOST = "127.0.0.1"
 # on a busy machine.
 PATIENCE = 10
 
+# The native one, under monkey patching, too.
+start_thread = get_original("_thread", "start_new_thread")
+
 
 class Hold:
     """A handler that gives its connection to the test and returns when the test ends."""
@@ -127,6 +130,47 @@ def raw_server(**options: Any) -> Iterator[tuple[ClientConnection, RawPeer]]:
         finally:
             peer.close()
             ws.close()
+
+
+def in_threads(function: Callable[[int], Any], count: int) -> list[Any]:
+    """Run a function in native threads, while this thread's hub goes on; return the results."""
+    results: list[Any] = []
+
+    def run(number: int) -> None:
+        try:
+            results.append(function(number))
+        except BaseException as exc:
+            results.append(exc)
+
+    for number in range(count):
+        start_thread(run, (number,))
+    until(lambda: len(results) == count)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results
+
+
+@contextlib.contextmanager
+def serving_elsewhere(handler: Callable[[Any], object], **options: Any) -> Iterator[Any]:
+    """A server in a native thread of its own, with a hub of its own."""
+    found: list[Any] = []
+
+    def run() -> None:
+        with serving(handler, **options) as server:
+            stop = Event()
+            found.extend([server, stop])
+            stop.wait()
+        found.clear()
+
+    start_thread(run, ())
+    until(lambda: len(found) == 2)
+    server, stop = found
+    try:
+        yield server
+    finally:
+        server._state.mailbox.post(stop.set)
+        until(lambda: not found)
 
 
 def until(condition: Callable[[], object]) -> None:

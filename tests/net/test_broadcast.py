@@ -5,19 +5,35 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import gevent
 import pytest
+from gevent.monkey import get_original
 
-from geventws import ClientConnection, ConcurrencyError, ServerConnection, broadcast, connect
+from geventws import ClientConnection, ServerConnection, broadcast, connect
 from geventws.core.deflate import PerMessageDeflate
 from geventws.core.deflate_negotiation import ClientPerMessageDeflateFactory
 from geventws.core.frames import Frame, Opcode
 from geventws.core.states import State
 from geventws.testing import RawClient
-from tests.net.support import PATIENCE, Hold, raw_client, serving, squeeze, until, uri_of
+from tests.net.support import (
+    PATIENCE,
+    Hold,
+    echo,
+    in_threads,
+    raw_client,
+    serving,
+    serving_elsewhere,
+    squeeze,
+    start_thread,
+    until,
+    uri_of,
+)
+
+native_sleep = get_original("time", "sleep")
 
 TEXT, BINARY = Opcode.TEXT, Opcode.BINARY
 
@@ -225,17 +241,96 @@ def test_skips_a_peer_that_is_gone() -> None:
         assert speaker.wait_closed(PATIENCE)
 
 
-def test_refuses_connections_of_other_threads() -> None:
-    with audience(1) as (speakers, clients):
-        errors: list[BaseException] = []
+# Threads.
 
-        def foreign() -> None:
+
+def listen(ws: ServerConnection) -> None:
+    ws.wait_closed()
+
+
+@contextlib.contextmanager
+def listeners(count: int, **options: Any) -> Iterator[tuple[list[Any], list[Any]]]:
+    """Connections whose server's ends belong to different threads, and their clients."""
+    with contextlib.ExitStack() as stack:
+        speakers, clients = [], []
+        for _ in range(count):
+            server = stack.enter_context(serving_elsewhere(listen, **options))
+            clients.append(stack.enter_context(connect(uri_of(server))))
+            until(lambda server=server: server.connections)
+            speakers.extend(server.connections)
+        yield speakers, clients
+
+
+def test_reaches_connections_of_several_threads() -> None:
+    with audience(2) as (own, own_clients), listeners(3) as (foreign, clients):
+        assert len({ws._state for ws in [*own, *foreign]}) == 4
+        broadcast([*own, *foreign], "news")
+        assert [ws.recv(PATIENCE) for ws in [*own_clients, *clients]] == ["news"] * 5
+
+
+def test_may_be_called_in_any_thread() -> None:
+    with audience(2) as (own, own_clients), listeners(2) as (foreign, clients):
+        speakers = [*own, *foreign]
+        in_threads(lambda number: broadcast(speakers, str(number)), 4)
+        for ws in [*own_clients, *clients]:
+            assert sorted(ws.recv(PATIENCE) for _ in range(4)) == ["0", "1", "2", "3"]
+
+
+def test_reaches_connections_in_the_background() -> None:
+    with serving(echo) as server:
+        with connect(uri_of(server), background=True) as one, connect(uri_of(server)) as other:
+            broadcast([one, other], "news")
+            assert one.recv() == other.recv() == "news"
+
+
+def test_skips_connections_of_threads_that_are_gone() -> None:
+    with listeners(2) as (speakers, clients):
+        pass
+    broadcast(speakers, "news", raise_exceptions=True)
+
+
+def test_never_waits_for_a_slow_peer_of_another_thread(caplog: pytest.LogCaptureFixture) -> None:
+    with listeners(2, write_limit=(1, 0)) as (speakers, clients):
+        slow = speakers[0]
+        # Nobody reads what the first client gets.
+        until(lambda: broadcast([slow], "x" * 100_000) or slow._queued)
+        broadcast(speakers, "the last")
+        assert clients[1].recv(PATIENCE) == "the last"
+        until(lambda: warnings(caplog))
+        for record in warnings(caplog):
+            assert record.getMessage().startswith("skipped broadcast: the peer is too slow")
+            assert record.websocket is slow  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("raise_exceptions", [False, True])
+def test_skips_threads_that_do_not_keep_up(
+    caplog: pytest.LogCaptureFixture, raise_exceptions: bool
+) -> None:
+    """What waits for a thread that computes is bounded."""
+    with audience(1) as ((speaker,), (client,)):
+        news = "x" * 400_000
+
+        done: list[Any] = []
+
+        def run() -> None:
             try:
-                broadcast(speakers, "news")
-            except ConcurrencyError as exc:
-                errors.append(exc)
+                for _ in range(10):
+                    broadcast([speaker], news, raise_exceptions=raise_exceptions)
+                done.append(None)
+            except BaseException as exc:
+                done.append(exc)
 
-        pool = gevent.get_hub().threadpool
-        pool.apply(foreign)
-        assert len(errors) == 1
-        assert str(speakers[0]._state.thread) in str(errors[0])
+        # This thread's hub runs again only after the other has ended.
+        start_thread(run, ())
+        deadline = time.monotonic() + PATIENCE
+        while not done and time.monotonic() < deadline:
+            native_sleep(0.001)
+        if raise_exceptions:
+            assert isinstance(done[0], ExceptionGroup)
+            assert "their thread does not keep up: 1200000 bytes wait" in str(done[0].exceptions)
+        else:
+            assert done == [None]
+            assert len(warnings(caplog)) == 7
+            assert warnings(caplog)[0].websocket is speaker  # type: ignore[attr-defined]
+        assert [len(client.recv(PATIENCE)) for _ in range(3)] == [400_000] * 3
+        assert speaker._state.mailbox.waiting == 0

@@ -28,7 +28,7 @@ from geventws import (
     State,
     connect,
 )
-from geventws.testing import RawPeer
+from geventws.testing import RawPeer, RawServer
 from tests.net.support import (
     HOST,
     PATIENCE,
@@ -36,11 +36,13 @@ from tests.net.support import (
     Interruption,
     client_tls,
     echo,
+    in_threads,
     pair,
     raw_client,
     raw_server,
     server_tls,
     serving,
+    squeeze,
     turns,
     until,
     uri_of,
@@ -63,6 +65,128 @@ def ends() -> Iterator[Ends]:
 
 def close_frame(code: int, reason: str = "") -> Frame:
     return Frame(CLOSE, code.to_bytes(2, "big") + reason.encode())
+
+
+# Sending from other threads.
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_send_threadsafe(debug: bool, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("DEBUG" if debug else "INFO", logger="geventws"), pair() as (one, other):
+
+        def send(thread: int) -> None:
+            for number in range(200):
+                one.send_threadsafe(f"{thread} {number}", PATIENCE)
+
+        sending = gevent.spawn(in_threads, send, 3)
+        received = [other.recv(PATIENCE) for _ in range(600)]
+        sending.get()
+        for thread in range(3):
+            mine = [message for message in received if str(message).startswith(f"{thread} ")]
+            assert mine == [f"{thread} {number}" for number in range(200)]
+
+
+def test_send_threadsafe_in_the_own_thread() -> None:
+    with pair() as (one, other):
+        one.send_threadsafe("x")
+        one.send_threadsafe(b"y", text=True, compress=False)
+        assert [other.recv(), other.recv()] == ["x", "y"]
+
+
+def test_send_threadsafe_waits_for_room_but_not_for_ever() -> None:
+    with raw_server() as (ws, peer):
+        squeeze(ws, peer)
+        until(lambda: ws._writing or ws.send(b"x" * 100_000))
+
+        def send(message: str, timeout: float | None) -> None:
+            ws.send_threadsafe(message, timeout)
+
+        with pytest.raises(TimeoutError, match=r"timed out in 0.1s"):
+            in_threads(lambda _: send("never", 0.1), 1)
+        # After the error, it may be sent again.
+        sending = gevent.spawn(in_threads, lambda _: send("now", None), 1)
+        while (frame := peer.recv_frame()) is not None and frame.opcode is not TEXT:
+            pass
+        assert frame is not None
+        assert frame.data == b"now"
+        sending.get()
+        ws.send("the last")
+        frame = peer.recv_frame()
+        assert frame is not None
+        assert frame.data == b"the last"
+
+
+def test_send_threadsafe_waits_for_the_turn_of_a_fragmented_message() -> None:
+    with raw_server() as (ws, peer):
+        more = Event()
+
+        def fragments() -> Iterator[str]:
+            yield "a"
+            more.wait(PATIENCE)
+            yield "b"
+
+        fragmented = gevent.spawn(ws.send, fragments())
+        until(lambda: ws._fragmenting is not None)
+        sending = gevent.spawn(in_threads, lambda _: ws.send_threadsafe("x"), 1)
+        turns()
+        more.set()
+        sending.get()
+        fragmented.get()
+        frames = [peer.recv_frame() for _ in range(4)]
+        assert [frame.data for frame in frames if frame is not None] == [b"a", b"b", b"", b"x"]
+
+
+def test_send_threadsafe_never_sends_what_timed_out() -> None:
+    """Each call that returned was sent, once, and each that raised was not."""
+    with pair() as (one, other):
+        returned: list[str] = []
+
+        def send(thread: int) -> None:
+            for number in range(100):
+                message = f"{thread} {number}"
+                try:
+                    one.send_threadsafe(message, 0.0002)
+                except TimeoutError:
+                    pass
+                else:
+                    returned.append(message)
+
+        in_threads(send, 2)
+        one.send("the last")
+        received = list(iter(lambda: str(other.recv(PATIENCE)), "the last"))
+        assert sorted(received) == sorted(returned)
+
+
+def test_send_threadsafe_after_the_end() -> None:
+    with pair() as (one, _):
+        pass
+    with pytest.raises(ConnectionClosedOK):
+        in_threads(lambda _: one.send_threadsafe("x"), 1)
+    with pytest.raises(TypeError, match="data must be str or bytes"):
+        one.send_threadsafe(["x"])  # type: ignore[arg-type]
+
+
+def test_send_threadsafe_to_a_thread_that_closes() -> None:
+    """Its hub goes away with the connection, while others wait for room."""
+    with RawServer() as server:
+        found: list[Any] = []
+
+        def own(_: int) -> None:
+            with connect(server.uri, compression=None, close_timeout=0.01) as ws:
+                squeeze(ws, found[0])
+                until(lambda: ws._writing or ws.send(b"x" * 100_000))
+                found.append(ws)
+                until(lambda: ws._senders)
+
+        owning = gevent.spawn(in_threads, own, 1)
+        found.append(server.accept())
+        until(lambda: len(found) == 2)
+        with pytest.raises(ConnectionClosedError):
+            in_threads(lambda _: found[1].send_threadsafe("x"), 1)
+        owning.get()
+        with pytest.raises(ConnectionClosedError):
+            in_threads(lambda _: found[1].send_threadsafe("x"), 1)
+        found[0].close()
 
 
 # close().

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -13,34 +14,10 @@ import gevent.monkey
 import gevent.subprocess
 import pytest
 
-from geventws import ConcurrencyError, connect
+from geventws import ClientConnection, ConcurrencyError, ServerConnection, connect
 from geventws.net.hubs import HubState, get_hub_state
 from geventws.net.threads import get_ident
-from tests.net.support import PATIENCE, echo, pair, raw_client, serving, until, uri_of
-
-# The native one, under monkey patching, too.
-start_thread = gevent.monkey.get_original("_thread", "start_new_thread")
-
-
-def in_threads(function: Callable[[int], Any], count: int) -> list[Any]:
-    """Run a function in native threads, while this thread's hub goes on; return the results."""
-    results: list[Any] = []
-
-    def run(number: int) -> None:
-        try:
-            results.append(function(number))
-        except BaseException as exc:
-            results.append(exc)
-
-    for number in range(count):
-        start_thread(run, (number,))
-    with gevent.Timeout(PATIENCE):
-        while len(results) < count:
-            gevent.sleep(0.001)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return results
+from tests.net.support import PATIENCE, echo, in_threads, pair, raw_client, serving, until, uri_of
 
 
 def descriptors() -> int:
@@ -108,6 +85,26 @@ def test_threads_have_hubs_of_their_own() -> None:
         assert all(state.created_hub for state in states)
 
 
+def test_ten_connections_in_each_of_four_threads() -> None:
+    with serving(echo) as server:
+        uri = uri_of(server)
+
+        def talk(number: int) -> int:
+            with contextlib.ExitStack() as stack:
+                connections = [stack.enter_context(connect(uri)) for _ in range(10)]
+
+                def exchange(ws: ClientConnection) -> int:
+                    for message in range(20):
+                        ws.send(f"{number} {message}")
+                        assert ws.recv() == f"{number} {message}"
+                    return 20
+
+                greenlets = [gevent.spawn(exchange, ws) for ws in connections]
+                return sum(greenlet.get() for greenlet in greenlets)
+
+        assert in_threads(talk, 4) == [200] * 4
+
+
 @linux
 def test_threads_leave_no_descriptors_behind() -> None:
     with serving(echo) as server:
@@ -158,21 +155,57 @@ def test_hub_is_not_destroyed_while_a_connection_is_open() -> None:
         assert in_threads(talk, 1) == ["still there"]
 
 
-@pytest.mark.parametrize(
-    "use",
-    [
-        lambda ws: ws.recv(),
-        lambda ws: ws.recv(timeout=0),
-        lambda ws: next(ws.recv_streaming()),
-        lambda ws: next(iter(ws)),
-        lambda ws: ws.send("x"),
-        lambda ws: ws.send(["x"]),
-        lambda ws: ws.ping(),
-        lambda ws: ws.pong(),
-        lambda ws: ws.close(),
-        lambda ws: ws.wait_closed(),
+# How to use what a connection has, where that moves bytes or waits...
+USES: dict[str, list[Callable[[Any], Any]]] = {
+    "recv": [lambda ws: ws.recv(), lambda ws: ws.recv(timeout=0)],
+    "recv_streaming": [lambda ws: next(ws.recv_streaming())],
+    "__iter__": [lambda ws: next(iter(ws))],
+    "send": [lambda ws: ws.send("x"), lambda ws: ws.send(["x"])],
+    "batch": [lambda ws: ws.batch().__enter__()],
+    "ping": [lambda ws: ws.ping()],
+    "pong": [lambda ws: ws.pong()],
+    "close": [lambda ws: ws.close()],
+    "wait_closed": [lambda ws: ws.wait_closed()],
+    "__exit__": [
+        lambda ws: ws.__exit__(None, None, None),
+        lambda ws: ws.__exit__(gevent.GreenletExit, gevent.GreenletExit(), None),
     ],
-)
+}
+
+# ...and what any thread may use: facts, and what is made for it.
+ANYWHERE = {
+    "__enter__",
+    "close_code",
+    "close_reason",
+    "id",
+    "latency",
+    "local_address",
+    "logger",
+    "path",
+    "remote_address",
+    "request",
+    "request_headers",
+    "respond",
+    "response",
+    "response_headers",
+    "send_threadsafe",
+    "server",
+    "state",
+    "subprotocol",
+    "username",
+}
+
+# What only the hub calls.
+INTERNAL = {"abandon", "on_deadline"}
+
+
+def test_every_use_from_another_thread_is_known() -> None:
+    names = {name for name in dir(ServerConnection) if not name.startswith("_")}
+    names |= {name for name in dir(ClientConnection) if not name.startswith("_")}
+    assert names | {"__enter__", "__exit__", "__iter__"} == USES.keys() | ANYWHERE | INTERNAL
+
+
+@pytest.mark.parametrize("use", [use for uses in USES.values() for use in uses])
 def test_use_from_another_thread_is_refused(use: Callable[[Any], Any]) -> None:
     with raw_client() as (peer, ws):
 
@@ -184,13 +217,39 @@ def test_use_from_another_thread_is_refused(use: Callable[[Any], Any]) -> None:
         ((thread, message),) = in_threads(trespass, 1)
         assert message == (
             f"this connection belongs to thread {get_ident()} and was used in thread {thread}; "
-            "use it only in the thread that opened it"
+            "there, only send_threadsafe() and broadcast() may be used"
         )
         # It is none the worse for it.
         ws.send("fine")
         frame = peer.recv_frame()
         assert frame is not None
         assert frame.data == b"fine"
+
+
+def test_facts_are_known_in_other_threads() -> None:
+    with pair() as (client, _):
+
+        def look(_: int) -> list[Any]:
+            return [getattr(client, name) for name in sorted(ANYWHERE) if hasattr(client, name)]
+
+        here = look(0)
+        (there,) = in_threads(look, 1)
+        assert [str(fact) for fact in there] == [str(fact) for fact in here]
+
+
+def test_pings_are_not_waited_for_in_other_threads() -> None:
+    with pair() as (client, _):
+        ping = client.ping()
+
+        def wait(_: int) -> str:
+            with pytest.raises(ConcurrencyError) as info:
+                ping.wait()
+            return str(info.value)
+
+        (message,) = in_threads(wait, 1)
+        assert str(get_ident()) in message
+        assert ping.wait(PATIENCE)
+        assert in_threads(lambda _: ping.wait(), 1) == [True]
 
 
 # Forks.
@@ -227,8 +286,8 @@ with serve(echo, "127.0.0.1", 0, compression=None) as server:
             for use in (ws.recv, lambda: ws.send("intruder"), ws.ping):
                 try:
                     use()
-                except ConnectionClosed:
-                    pass
+                except ConnectionClosed as exc:
+                    assert str(os.getppid()) in str(exc.__cause__), exc.__cause__
                 else:
                     raise AssertionError(use)
             ws.close()
