@@ -290,14 +290,17 @@ def test_skips_connections_of_threads_that_are_gone() -> None:
 
 
 def test_never_waits_for_a_slow_peer_of_another_thread(caplog: pytest.LogCaptureFixture) -> None:
-    with listeners(2, write_limit=(1, 0)) as (speakers, clients):
-        slow = speakers[0]
-        # Nobody reads what the first client gets.
-        until(lambda: broadcast([slow], "x" * 100_000) or slow._queued)
-        broadcast(speakers, "the last")
-        assert clients[1].recv(PATIENCE) == "the last"
-        until(lambda: warnings(caplog))
-        for record in warnings(caplog):
+    with serving_elsewhere(listen) as server, RawClient(server.address) as peer:
+        until(lambda: server.connections)
+        (slow,) = server.connections
+        squeeze(slow, peer)
+        broadcast([slow], "x" * 1_500_000)
+        until(lambda: slow._queued)
+        with listeners(1) as (quick, (client,)):
+            broadcast([slow, *quick], "news")
+            assert client.recv(PATIENCE) == "news"
+            until(lambda: warnings(caplog))
+            (record,) = warnings(caplog)
             assert record.getMessage().startswith("skipped broadcast: the peer is too slow")
             assert record.websocket is slow  # type: ignore[attr-defined]
 

@@ -69,6 +69,9 @@ def close_frame(code: int, reason: str = "") -> Frame:
 
 # Sending from other threads.
 
+# More than systems keep for a peer that does not read.
+MUCH = b"x" * 1_500_000
+
 
 @pytest.mark.parametrize("debug", [False, True])
 def test_send_threadsafe(debug: bool, caplog: pytest.LogCaptureFixture) -> None:
@@ -96,7 +99,7 @@ def test_send_threadsafe_in_the_own_thread() -> None:
 def test_send_threadsafe_waits_for_room_but_not_for_ever() -> None:
     with raw_server() as (ws, peer):
         squeeze(ws, peer)
-        until(lambda: ws._writing or ws.send(b"x" * 100_000))
+        ws.send(MUCH)
 
         def send(message: str, timeout: float | None) -> None:
             ws.send_threadsafe(message, timeout)
@@ -174,7 +177,7 @@ def test_send_threadsafe_to_a_thread_that_closes() -> None:
         def own(_: int) -> None:
             with connect(server.uri, compression=None, close_timeout=0.01) as ws:
                 squeeze(ws, found[0])
-                until(lambda: ws._writing or ws.send(b"x" * 100_000))
+                ws.send(MUCH)
                 found.append(ws)
                 until(lambda: ws._senders)
 

@@ -14,7 +14,7 @@ import gevent.monkey
 import gevent.subprocess
 import pytest
 
-from geventws import ClientConnection, ConcurrencyError, ServerConnection, connect
+from geventws import ClientConnection, ConcurrencyError, Opcode, ServerConnection, connect
 from geventws.net.hubs import HubState, get_hub_state
 from geventws.net.threads import get_ident
 from tests.net.support import PATIENCE, echo, in_threads, pair, raw_client, serving, until, uri_of
@@ -238,8 +238,8 @@ def test_facts_are_known_in_other_threads() -> None:
 
 
 def test_pings_are_not_waited_for_in_other_threads() -> None:
-    with pair() as (client, _):
-        ping = client.ping()
+    with raw_client() as (peer, ws):
+        ping = ws.ping("data")
 
         def wait(_: int) -> str:
             with pytest.raises(ConcurrencyError) as info:
@@ -247,8 +247,10 @@ def test_pings_are_not_waited_for_in_other_threads() -> None:
             return str(info.value)
 
         (message,) = in_threads(wait, 1)
-        assert str(get_ident()) in message
+        assert message.startswith(f"this ping belongs to thread {get_ident()} and was waited for")
+        peer.send_frame(Opcode.PONG, b"data")
         assert ping.wait(PATIENCE)
+        # Now nobody has to wait.
         assert in_threads(lambda _: ping.wait(), 1) == [True]
 
 
