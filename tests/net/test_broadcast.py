@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import gevent
 import pytest
 from gevent.monkey import get_original
 
