@@ -78,6 +78,16 @@ class Host:
     def end_request(self) -> None:
         """Let the server close TCP after the response, as ``Connection: close`` asks for."""
 
+    def when_done(self, callback: Callable[[], object]) -> None:
+        """Call a function in the thread of the request when the application has returned.
+
+        For requests in a thread's main greenlet, which goes on to serve the next. Where it is
+        not known how, nothing is called.
+
+        Args:
+            callback: the function; it must not raise.
+        """
+
 
 class PywsgiHost(Host):
     """gevent.pywsgi, and gunicorn's worker gevent_pywsgi.
@@ -142,6 +152,12 @@ class GunicornHost(Host):
         if hasattr(response, "force_close"):
             response.force_close()
 
+    def when_done(self, callback: Callable[[], object]) -> None:
+        # It closes its response, but not that of an application which raised.
+        response: Any = getattr(self.start_response, "__self__", None)
+        if hasattr(response, "close"):
+            response.close = preceded(response.close, callback)
+
 
 class WerkzeugHost(Host):
     """Werkzeug's development server, which closes each connection after one request."""
@@ -178,6 +194,12 @@ class WerkzeugHost(Host):
             self._handler.rfile = io.BytesIO()
             self._reader.close()
         return early
+
+    def when_done(self, callback: Callable[[], object]) -> None:
+        if self._handler is not None:
+            # It closes its files, whatever the application did.
+            rfile: Any = self._handler.rfile
+            rfile.close = preceded(rfile.close, callback)
 
 
 class UwsgiHost(Host):
@@ -286,6 +308,18 @@ def send_header_but_close(send_header: Callable[[str, str], object], name: str, 
     """Stand in for a server's way to send a header: not this one."""
     if (name, value) != ("Connection", "close"):
         send_header(name, value)
+
+
+def preceded(function: Callable[[], object], first: Callable[[], object]) -> Callable[[], None]:
+    """Return a function that calls another one before."""
+
+    def call() -> None:
+        try:
+            first()
+        finally:
+            function()
+
+    return call
 
 
 def read_nothing(size: int | None = None) -> bytes:

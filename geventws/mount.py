@@ -163,6 +163,8 @@ class Mount:
             raise
         try:
             ws._open_mounted(response, extensions, subprotocol, early)
+            if not ws._knows_its_end:
+                host.when_done(ws._return)
             if gone is not None:
                 ws._forget(gone)
         except BaseException:

@@ -132,10 +132,26 @@ class MountedConnection(ServerConnection):
         if not self._ended:
             self._begin_close(code)
             self._lost()
+        self._release_hub()
+
+    def _return(self) -> None:
+        """End what the application left open: it has returned, in a thread's main greenlet."""
+        if self.state is not State.CLOSED:
+            self._forget()
+        self._release_hub()
+
+    def _release_hub(self) -> None:
         if self._state.created_hub:
             # Nothing runs in this thread's hub once the request is over.
             self._wait_ended()
             self._state.release()
+
+    @property
+    def _knows_its_end(self) -> bool:
+        """Whether it learns of the end of the request, or is sure to end before."""
+        transport = self._transport
+        assert isinstance(transport, BorrowedTransport)
+        return transport.scoped or self._keeper is not None
 
     def __exit__(
         self,

@@ -1,19 +1,21 @@
 """WSGI applications for the matrix: the same behaviour through each door.
 
-Paths: ``/echo``, ``/reject`` (403), ``/crash`` (after the first message), ``/kill``,
-``/forget`` (returns without closing), ``/elsewhere`` (leaves the WebSocket to another
+`doors` is all of them in one, by the first part of the path: ``/plain/echo``. Paths below that: ``/echo``, ``/reject`` (403), ``/crash`` (after the first message), ``/kill``,
+``/forget`` (returns without closing), ``/forget-and-crash``, ``/elsewhere`` (leaves the WebSocket to another
 greenlet), ``/twice`` (sends what a second `accept` raises), ``/count`` (what the process holds,
 as JSON). The environment variable ``GEVENTWS_TEST_OPTIONS`` holds options for `accept`, as JSON.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import logging
 import os
 import threading
 from typing import Any
+from wsgiref.util import shift_path_info
 
 import gevent
 from gevent._hub_local import get_hub_if_exists
@@ -64,8 +66,10 @@ def answer(start_response: Any, status: str, text: str) -> list[bytes]:
 def plain(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     """`accept` in an ordinary application."""
     path = environ["PATH_INFO"]
-    if path in ("/forget", "/elsewhere"):
+    if path in ("/forget", "/forget-and-crash", "/elsewhere"):
         ws = accept(environ, start_response, **OPTIONS)
+        if path == "/forget-and-crash":
+            raise ValueError("crash on purpose")
         if path == "/elsewhere":
             gevent.spawn(use_until_closed, ws)
         return []
@@ -99,6 +103,11 @@ view = WebSocketMiddleware(plain)
 decorated = websocket_app(**OPTIONS)(echo)
 
 
+def doors(environ: dict[str, Any], start_response: Any) -> Any:
+    """One of the applications, by its name."""
+    return globals()[shift_path_info(environ)](environ, start_response)
+
+
 def telling(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     """`plain`, which prints whether the request leaves its native thread a hub."""
     try:
@@ -112,12 +121,14 @@ def count() -> dict[str, int]:
     """What may leak."""
     gc.collect()
     objects = gc.get_objects()
+    targets = []
+    for number in os.listdir("/proc/self/fd"):
+        # Another thread may close it; gunicorn answers nothing after an OSError.
+        with contextlib.suppress(FileNotFoundError):
+            targets.append(os.readlink(f"/proc/self/fd/{number}"))
     return {
-        "sockets": sum(
-            os.path.islink(path) and os.readlink(path).startswith("socket:")
-            for path in (f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd"))
-        ),
-        "descriptors": len(os.listdir("/proc/self/fd")),
+        "sockets": sum(target.startswith("socket:") for target in targets),
+        "descriptors": len(targets),
         # A thread's main greenlet has no parent.
         "greenlets": sum(isinstance(o, greenlet) and bool(o.parent) for o in objects),
         "hubs": sum(isinstance(o, gevent.hub.Hub) and not o.dead for o in objects),

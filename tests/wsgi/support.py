@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import functools
 import io
 import json
 import os
@@ -49,11 +51,20 @@ SERVERS = [
     "werkzeug-tls",
 ]
 
+# Those that are looked at most closely: each of them, and each kind of TLS socket once.
+MATRIX = {"pywsgi", "pywsgi-tls", "gunicorn", "worker", "gevent_pywsgi", "gthread", "werkzeug"}
+
 # Those that parse requests, and log them, as pywsgi does.
 PYWSGI = {"pywsgi", "pywsgi-tls", "gevent_pywsgi"}
 
 THREADED = {"gthread", "gthread-tls", "werkzeug", "werkzeug-tls"}
 
+
+# Connections after which nothing may be left, and how often an application forgets its WebSocket
+# on a server. Once in full: what the build, or monkey patching, changes shows in fewer.
+FULL = os.environ.get("GEVENTWS_TEST_PATCH") != "1"
+CONNECTIONS = 500 if FULL else 100
+FORGOTTEN = 1000 if FULL else 100
 
 # How servers say on which port they listen.
 LISTENS = r"(?:port |at:? (?:https?|ws)://127\.0\.0\.1:|TCP address 127\.0\.0\.1:)(\d+)"
@@ -73,9 +84,11 @@ class Process:
         self, command: list[str], tls: bool = False, stdin: int | None = None, **environ: str
     ) -> None:
         self.tls = tls
-        # Which server, and which application.
-        self.server = self.door = ""
+        # Which server it is, and which of its applications are asked, by a prefix of paths.
+        self.server = self.door = self.prefix = ""
         self.threaded = False
+        # How much of what it has printed is not looked at any more.
+        self._seen = 0
         self._log = tempfile.NamedTemporaryFile()
         # Another open file than the one it is read by: they must not share a position.
         with open(self._log.name, "ab") as log:
@@ -94,10 +107,21 @@ class Process:
             raise
         self.address = (HOST, int(port))
 
+    def through(self, door: str = "") -> Process:
+        """Return the same process for one test: one of its applications, and a log of its own.
+
+        Args:
+            door: the application's name, which is the first part of paths.
+        """
+        view = copy.copy(self)
+        view.door, view.prefix = door, f"/{door}" if door else ""
+        view._seen = os.stat(self._log.name).st_size
+        return view
+
     @property
     def log(self) -> str:
-        """All that it has printed so far."""
-        self._log.seek(0)
+        """What it has printed so far."""
+        self._log.seek(self._seen)
         # Werkzeug prints in colours.
         return re.sub(r"\x1b\[\d+m", "", self._log.read().decode("utf-8", "replace"))
 
@@ -109,18 +133,25 @@ class Process:
             return match
         raise AssertionError(f"{pattern!r} did not appear in:\n{self.log}")
 
-    def connect(self, path: str = "/echo", **options: Any) -> RawClient:
-        """Connect a raw client, which says `path`."""
-        client = RawClient(
-            self.address, ssl=client_tls() if self.tls else None, open=False, **options
-        )
+    def connect(self) -> RawClient:
+        """Connect a raw client, which says nothing yet."""
+        client = RawClient(self.address, ssl=trust() if self.tls else None, open=False)
         client.sock.settimeout(PATIENCE)
         return client
 
-    def open(self, path: str = "/echo", early: bytes = b"") -> RawClient:
-        """Open a WebSocket; early bytes are sent in one piece with the request."""
+    def ask(
+        self, path: str = "/echo", early: bytes = b"", headers: Iterable[tuple[str, str]] = ()
+    ) -> RawClient:
+        """Ask for a WebSocket; early bytes are sent in one piece with the request."""
         client = self.connect()
-        client.send_bytes(RawClient.request(path=path) + early)
+        client.send_bytes(RawClient.request(headers, self.prefix + path) + early)
+        return client
+
+    def open(
+        self, path: str = "/echo", early: bytes = b"", headers: Iterable[tuple[str, str]] = ()
+    ) -> RawClient:
+        """Open a WebSocket; see `ask`."""
+        client = self.ask(path, early, headers)
         client.response = client.recv_response()
         assert client.response.status_code == 101, client.response
         return client
@@ -129,12 +160,11 @@ class Process:
         """Make an HTTP request; return status and body."""
         sock = socket.create_connection(self.address)
         if self.tls:
-            sock = client_tls().wrap_socket(sock, server_hostname="localhost")
+            sock = trust().wrap_socket(sock, server_hostname="localhost")
         sock.settimeout(PATIENCE)
+        head = f"GET {self.prefix}{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         with contextlib.closing(sock):
-            sock.sendall(
-                f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
-            )
+            sock.sendall(head.encode())
             data = b""
             while part := sock.recv(65536):
                 data += part
@@ -143,11 +173,20 @@ class Process:
         return int(head.split()[1]), body
 
     def count(self) -> dict[str, int]:
-        """What the process holds."""
+        """What the process holds, threads apart: servers keep those."""
         status, body = self.get("/count")
-        assert status == 200
+        assert status == 200, self.log
         counts: dict[str, int] = json.loads(body)
+        del counts["threads"]
         return counts
+
+    def holds_more_than(self, before: dict[str, int]) -> dict[str, tuple[int, int]]:
+        """What the process holds more of than before; before, and now."""
+        return {
+            name: (before[name], count)
+            for name, count in self.count().items()
+            if count > before[name]
+        }
 
     def stop(self) -> None:
         """End it, if it has not ended."""
@@ -155,6 +194,12 @@ class Process:
             self.process.send_signal(signal.SIGKILL)
         self.process.wait()
         self._log.close()
+
+
+@functools.cache
+def trust() -> Any:
+    """TLS configuration of clients, made once: it takes longer than a handshake."""
+    return client_tls()
 
 
 @contextlib.contextmanager
@@ -187,7 +232,7 @@ def running(server: str, app: str = "plain", *arguments: str, **options: Any) ->
             if path:
                 environ["GEVENTWS_TEST_CERTIFICATE"] = path
         process = Process(command, tls, **environ)
-        process.threaded = server in THREADED
+        process.server, process.threaded = server, server in THREADED
         stack.callback(process.stop)
         yield process
 
@@ -241,7 +286,7 @@ class Served:
 
     def connect(self) -> RawClient:
         """Connect a raw client."""
-        tls = client_tls() if self.server.ssl_enabled else None
+        tls = trust() if self.server.ssl_enabled else None
         client = RawClient((HOST, self.server.server_port), ssl=tls, open=False)
         client.sock.settimeout(PATIENCE)
         return client
