@@ -306,6 +306,23 @@ def test_thread_ends_what_an_earlier_request_left_open() -> None:
     blocking.close()
 
 
+def test_request_in_a_thread_ends_what_it_left_open() -> None:
+    blocking = Blocking()
+
+    def serve() -> tuple[MountedConnection, bool]:
+        ws = blocking.mount()
+        hub = gevent.get_hub()
+        ws._return()
+        # Whoever closed it may have let go of the hub before.
+        ws._return()
+        return ws, hub.loop is None
+
+    ws, destroyed = in_thread(serve)
+    assert (ws.state, destroyed) == (State.CLOSED, True)
+    assert "returned before its WebSocket was closed" in str(ws._cause)
+    blocking.close()
+
+
 # TLS: what a read has to write, and a write to read.
 
 

@@ -1,7 +1,8 @@
 """WSGI applications for the matrix: the same behaviour through each door.
 
-`doors` is all of them in one, by the first part of the path: ``/plain/echo``. Paths below that: ``/echo``, ``/reject`` (403), ``/crash`` (after the first message), ``/kill``,
-``/forget`` (returns without closing), ``/forget-and-crash``, ``/elsewhere`` (leaves the WebSocket to another
+`doors` is all of them in one, by the first part of the path: ``/plain/echo``. Paths below that:
+``/echo``, ``/reject`` (403), ``/crash`` (after the first message), ``/kill``, ``/forget``
+(returns without closing), ``/forget-and-crash``, ``/elsewhere`` (leaves the WebSocket to another
 greenlet), ``/twice`` (sends what a second `accept` raises), ``/count`` (what the process holds,
 as JSON). The environment variable ``GEVENTWS_TEST_OPTIONS`` holds options for `accept`, as JSON.
 """

@@ -1,10 +1,12 @@
-"""The applications that the documentation shows, by name: ``tests.wsgi.documented:Django``."""
+"""The applications that the documentation shows, all in one: ``/Django/echo/blue``."""
 
 from __future__ import annotations
 
+import functools
 import sys
 import types
 from typing import Any
+from wsgiref.util import shift_path_info
 
 from tests.test_docs import ROOT, programs
 
@@ -21,10 +23,15 @@ def run(name: str, program: str) -> types.ModuleType:
     return module
 
 
-def __getattr__(name: str) -> Any:
+@functools.cache
+def application(name: str) -> Any:
+    """The application of a framework."""
     if name == "Flask":
         return run("documented_flask", programs(HOWTO / "flask.rst")[0]).app
-    if name not in FRAMEWORKS:
-        raise AttributeError(name)
     program = programs(HOWTO / "frameworks.rst")[FRAMEWORKS.index(name)]
     return run(f"documented_{name.lower()}", program).app
+
+
+def applications(environ: dict[str, Any], start_response: Any) -> Any:
+    """One of them, by the first part of the path."""
+    return application(shift_path_info(environ) or "")(environ, start_response)

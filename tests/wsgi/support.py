@@ -237,15 +237,24 @@ def running(server: str, app: str = "plain", *arguments: str, **options: Any) ->
         yield process
 
 
+def leak_rounds(process: Process) -> int:
+    """How many connections the tests for leaks make: fewer where TLS has nothing to add."""
+    return CONNECTIONS if process.server in MATRIX else min(CONNECTIONS, 50)
+
+
 def gunicorn(worker: str, app: str, certificate: str | None, *arguments: str) -> list[str]:
     """Return the command that runs gunicorn."""
     tls = ["--certfile", certificate, "--keyfile", certificate] if certificate else []
-    where = app if ":" in app else f"tests.wsgi.apps:{app}"
     return [
         *(sys.executable, "-m", "gunicorn", "-k", worker, "-b", f"{HOST}:0"),
         *("--access-logfile", "-", "--threads", "20" if worker == "gthread" else "1"),
-        *("--no-control-socket", *tls, *arguments, where),
+        *("--no-control-socket", *tls, *arguments, whole(app)),
     ]
+
+
+def whole(app: str) -> str:
+    """Return an application's name with its module."""
+    return app if ":" in app else f"tests.wsgi.apps:{app}"
 
 
 def uwsgi(app: str, certificate: str | None) -> list[str]:
@@ -257,7 +266,7 @@ def uwsgi(app: str, certificate: str | None) -> list[str]:
     return [
         *(str(scripts / "uwsgi"), *where, "--gevent", "50"),
         *("--virtualenv", sys.prefix, "--pythonpath", str(ROOT), "--die-on-term"),
-        *("--module", f"tests.wsgi.apps:{app}"),
+        *("--module", whole(app)),
     ]
 
 

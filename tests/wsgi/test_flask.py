@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import flask
+import gevent.pool
 import pytest
 from flask import Blueprint, Flask
 from websockets.sync.client import connect as foreign_connect
@@ -22,7 +23,16 @@ from geventws.flask import Sock
 from geventws.hosts import UnsupportedServer
 from geventws.testing import RawClient
 from tests.net.support import PATIENCE, authority, until
-from tests.wsgi.support import PYWSGI, SERVERS, THREADED, Process, running, served
+from tests.wsgi.support import (
+    GUNICORN,
+    PYWSGI,
+    SERVERS,
+    THREADED,
+    Process,
+    leak_rounds,
+    running,
+    served,
+)
 
 APP = "tests.wsgi.flask_app:app"
 
@@ -35,10 +45,16 @@ UPGRADE = {
 
 
 @pytest.fixture(scope="module", params=SERVERS)
-def process(request: pytest.FixtureRequest) -> Iterator[Process]:
-    with running(request.param, APP) as process:
-        process.server = request.param
+def server(request: pytest.FixtureRequest) -> Iterator[Process]:
+    """A server; the last test that uses it ends it."""
+    patience = ["--graceful-timeout", "1"] if request.param in GUNICORN else []
+    with running(request.param, APP, *patience) as process:
         yield process
+
+
+@pytest.fixture
+def process(server: Process) -> Process:
+    return server.through()
 
 
 def receive(client: RawClient, opcode: Opcode = Opcode.TEXT) -> bytes:
@@ -57,8 +73,7 @@ def assert_closed(client: RawClient, payload: bytes) -> None:
 
 def holds_nothing(process: Process) -> bool:
     """No request of the server has a WebSocket any more."""
-    # What native threads leave behind is the business of the tests of the mount.
-    return process.server in THREADED or process.count()["connections"] == 0
+    return process.count()["connections"] == 0
 
 
 def assert_answered(client: RawClient, status: int, body: bytes) -> None:
@@ -86,13 +101,12 @@ def test_echo_with_early_bytes(process: Process) -> None:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_client_vanishes(process: Process, when: str) -> None:
-    ended = process.log.count("teardown /echo ")
     client = process.open("/echo")
     if when == "after":
         client.send_frame(Opcode.TEXT, b"hello")
         assert receive(client) == b"hello"
     client.reset()
-    until(lambda: process.log.count("teardown /echo ") > ended)
+    process.wait_for("teardown /echo ")
     until(lambda: holds_nothing(process))
     assert not re.search("Exception on /echo", process.log)
 
@@ -139,9 +153,7 @@ def test_names_of_flask_sock(process: Process) -> None:
     ],
 )
 def test_application_answers_in_http(process: Process, path: str, status: int, body: bytes) -> None:
-    client = process.connect()
-    client.send_bytes(RawClient.request(path=path))
-    assert_answered(client, status, body)
+    assert_answered(process.ask(path), status, body)
     process.wait_for(rf'"GET {path.replace("?", "[?]")} HTTP/1.1" {status} ')
     until(lambda: holds_nothing(process))
 
@@ -205,17 +217,13 @@ def test_session(process: Process) -> None:
     """The handshake's response sets the cookie."""
     cookie = ""
     for visits in (1, 2, 3):
-        client = process.connect()
-        headers = [("Cookie", cookie)] if cookie else []
-        client.send_bytes(RawClient.request(headers, path="/session?visit=1"))
-        client.response = client.recv_response()
-        assert client.response.status_code == 101
+        client = process.open("/session?visit=1", headers=[("Cookie", cookie)] if cookie else [])
+        assert client.response is not None
         cookie = client.response.headers["Set-Cookie"].split(";")[0]
         assert json.loads(receive(client)) == visits
         assert_closed(client, b"\x03\xe8")
-    client = process.connect()
-    client.send_bytes(RawClient.request([("Cookie", cookie)], path="/session"))
-    client.response = client.recv_response()
+    client = process.open("/session", headers=[("Cookie", cookie)])
+    assert client.response is not None
     assert "Set-Cookie" not in client.response.headers
     assert json.loads(receive(client)) == 3
     assert_closed(client, b"\x03\xe8")
@@ -236,27 +244,55 @@ def test_routes(process: Process, path: str, data: str) -> None:
     assert_closed(client, b"\x03\xe8")
 
 
-@pytest.mark.deadline(120)
-@pytest.mark.parametrize("server", SERVERS)
-def test_server_gets_term(server: str) -> None:
-    arguments = [] if server.startswith(("pywsgi", "werk")) else ["--graceful-timeout", "1"]
-    with running(server, APP, *arguments) as process:
-        client = process.open("/echo")
-        client.send_frame(Opcode.TEXT, b"hello")
-        assert receive(client) == b"hello"
-        process.process.send_signal(signal.SIGTERM)
-        said = []
-        try:
-            while (frame := client.recv_frame()) is not None:
-                said.append((frame.opcode, frame.data))
-        except ConnectionResetError:
-            # Its process is gone.
-            pass
-        # Where the server lets its handlers end, they say goodbye; HTTP nowhere.
-        assert said in ([], [(Opcode.CLOSE, b"\x03\xe9")])
-        assert said or not server.startswith("worker")
-        process.process.wait(timeout=PATIENCE)
+def use_up(process: Process, number: int) -> None:
+    """One of many requests: they end in every way there is."""
+    path = ("/echo", "/reject", "/crash", "/at-once", "/abort-later")[number % 5]
+    client = process.ask(path)
+    client.recv_response()
+    if path == "/crash":
+        client.send_frame(Opcode.TEXT, b"now")
+        assert_closed(client, b"\x03\xf3")
+    elif path == "/echo":
+        client.reset()
+    else:
         client.close()
+
+
+@pytest.mark.deadline(120)
+def test_nothing_leaks(process: Process) -> None:
+    """No socket, descriptor, hub, greenlet or connection stays after 500 connections."""
+    pool = gevent.pool.Pool(10)
+
+    def run(count: int) -> None:
+        for greenlet in [pool.spawn(use_up, process, n) for n in range(count)]:
+            greenlet.get(timeout=100)
+
+    # Threads, and what else is made once.
+    run(30)
+    until(lambda: holds_nothing(process))
+    before = process.count()
+    run(leak_rounds(process))
+    until(lambda: not process.holds_more_than(before))
+
+
+def test_server_gets_term(server: Process) -> None:
+    process = server.through()
+    client = process.open("/echo")
+    client.send_frame(Opcode.TEXT, b"hello")
+    assert receive(client) == b"hello"
+    process.process.send_signal(signal.SIGTERM)
+    said = []
+    try:
+        while (frame := client.recv_frame()) is not None:
+            said.append((frame.opcode, frame.data))
+    except ConnectionResetError:
+        # Its process is gone.
+        pass
+    # Where the server lets its handlers end, they say goodbye; HTTP nowhere.
+    assert said in ([], [(Opcode.CLOSE, b"\x03\xe9")])
+    assert said or not process.server.startswith("worker")
+    process.process.wait(timeout=PATIENCE)
+    client.close()
 
 
 # Without a server.
@@ -394,25 +430,6 @@ def test_headers_of_options_and_session() -> None:
         assert client.response.headers["X-Served-By"] == "geventws"
         assert client.response.headers["Set-Cookie"].startswith("session=")
         client.close()
-
-
-def test_nothing_is_left_of_500_connections() -> None:
-    with running("pywsgi", APP) as process:
-        before: dict[str, int] = {}
-        for rounds in range(2):
-            for number in range(250):
-                client = process.connect()
-                path = ("/echo", "/reject", "/crash", "/at-once", "/abort-later")[number % 5]
-                client.send_bytes(RawClient.request(path=path))
-                client.response = client.recv_response()
-                if path == "/echo":
-                    client.reset()
-                else:
-                    client.close()
-            if not rounds:
-                until(lambda: process.count()["connections"] == 0)
-                before = process.count()
-        until(lambda: process.count() == before)
 
 
 def test_flask_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

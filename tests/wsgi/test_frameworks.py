@@ -20,22 +20,25 @@ from tests.wsgi.support import Process, running, served
 SERVERS = ["pywsgi", "pywsgi-tls", "gunicorn", "worker", "gevent_pywsgi", "gthread", "werkzeug"]
 
 
-@pytest.fixture(scope="module", params=[(s, f) for s in SERVERS for f in FRAMEWORKS], ids="-".join)
-def process(request: pytest.FixtureRequest) -> Iterator[Process]:
-    server, framework = request.param
-    with running(server, f"tests.wsgi.documented:{framework}") as process:
-        process.server, process.door = server, framework
+@pytest.fixture(scope="module", params=SERVERS)
+def server(request: pytest.FixtureRequest) -> Iterator[Process]:
+    with running(request.param, "tests.wsgi.documented:applications") as process:
         yield process
 
 
+@pytest.fixture(params=FRAMEWORKS)
+def process(server: Process, request: pytest.FixtureRequest) -> Process:
+    return server.through(request.param)
+
+
 def uri_of(process: Process) -> tuple[str, Any]:
-    """The server's address for WebSockets, and what its TLS needs."""
-    port = process.address[1]
+    """The application's address for WebSockets, and what its TLS needs."""
+    where = f"localhost:{process.address[1]}{process.prefix}"
     if not process.tls:
-        return f"ws://localhost:{port}", None
+        return f"ws://{where}", None
     context = ssl.create_default_context()
     authority()[0].configure_trust(context)
-    return f"wss://localhost:{port}", context
+    return f"wss://{where}", context
 
 
 def test_foreign_client(process: Process) -> None:
@@ -45,7 +48,7 @@ def test_foreign_client(process: Process) -> None:
         ws.send("x" * 10_000)
         assert ws.recv() == "x" * 10_000
     assert ws.close_code == 1000
-    process.wait_for(r'"GET /echo/blue[?]token=sesame HTTP/1.1" 101 ')
+    process.wait_for(rf'"GET {process.prefix}/echo/blue[?]token=sesame HTTP/1.1" 101 ')
     assert "Traceback" not in process.log
 
 
@@ -64,11 +67,10 @@ def test_early_bytes_and_close(process: Process) -> None:
 
 
 def test_application_rejects(process: Process) -> None:
-    client = process.connect()
-    client.send_bytes(RawClient.request(path="/echo/blue"))
-    client.response = client.recv_response()
-    assert client.response.status_code == 403
-    assert b"a token, please" in client.response.body
+    client = process.ask("/echo/blue")
+    response = client.recv_response()
+    assert response.status_code == 403
+    assert b"a token, please" in response.body
     client.close()
 
 
@@ -85,32 +87,27 @@ def test_client_vanishes(process: Process) -> None:
     client = process.open("/echo/blue?token=sesame")
     assert client.recv_frame() is not None
     client.reset()
-    process.wait_for(r"(?s)101 .*101 .*101 ")
+    process.wait_for('" 101 ')
     assert "Traceback" not in process.log
 
 
 # Flask.
 
 
-@pytest.mark.parametrize("server", SERVERS)
-def test_flask(server: str) -> None:
-    with running(server, "tests.wsgi.documented:Flask") as process:
-        client = process.connect()
-        client.send_bytes(RawClient.request(path="/echo/blue"))
-        client.response = client.recv_response()
-        assert client.response.status_code == 403
-        client.close()
-        client = process.connect()
-        client.send_bytes(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        client.response = client.recv_response()
-        cookie = client.response.headers["Set-Cookie"].split(";")[0]
-        client.close()
-        uri, context = uri_of(process)
-        headers = {"Cookie": cookie}
-        with connect(f"{uri}/echo/blue", ssl=context, additional_headers=headers) as ws:
-            assert ws.recv() == "Welcome to blue, Ann!"
-            ws.send("hello")
-            assert ws.recv() == "hello"
+def test_flask(server: Process) -> None:
+    process = server.through("Flask")
+    client = process.ask("/echo/blue")
+    assert client.recv_response().status_code == 403
+    client.close()
+    client = process.connect()
+    client.send_bytes(b"GET /Flask/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    cookie = client.recv_response().headers["Set-Cookie"].split(";")[0]
+    client.close()
+    uri, context = uri_of(process)
+    with connect(f"{uri}/echo/blue", ssl=context, additional_headers={"Cookie": cookie}) as ws:
+        assert ws.recv() == "Welcome to blue, Ann!"
+        ws.send("hello")
+        assert ws.recv() == "hello"
 
 
 def test_flask_factory_options_and_test() -> None:

@@ -125,10 +125,13 @@ class Unreader:
 
 
 class Response:
-    closed = False
+    closed = done = False
 
     def force_close(self) -> None:
         self.closed = True
+
+    def close(self) -> None:
+        self.done = True
 
     def start_response(self, *args: Any) -> None:
         """Nobody calls it here."""
@@ -150,6 +153,20 @@ def test_gunicorn() -> None:
     assert (unreader.buf.getvalue(), unreader.chunk(), unreader.chunk(8192)) == (b"", b"", b"")
     one.close()
     other.close()
+
+
+def test_gunicorn_tells_when_a_request_is_done() -> None:
+    response = Response()
+    done: list[bool] = []
+    body = types.SimpleNamespace(reader=types.SimpleNamespace(unreader=None))
+    environ = {"gunicorn.socket": None, "wsgi.input": body}
+    host = find_host(environ, response.start_response)
+    host.when_done(lambda: done.append(response.done))
+    response.close()
+    assert done == [False] and response.done
+    # A middleware hides the response.
+    find_host(environ, start_response).when_done(lambda: done.append(True))
+    assert done == [False]
 
 
 def test_werkzeug() -> None:

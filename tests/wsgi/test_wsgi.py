@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import gevent
@@ -18,7 +18,6 @@ from geventws.testing import RawClient
 from tests.interop.foreign import natively
 from tests.net.support import HOST, PATIENCE, authority, until
 from tests.wsgi.support import (
-    CONNECTIONS,
     FORGOTTEN,
     GUNICORN,
     MATRIX,
@@ -26,6 +25,7 @@ from tests.wsgi.support import (
     SERVERS,
     THREADED,
     Process,
+    leak_rounds,
     running,
 )
 
@@ -235,13 +235,8 @@ def test_nothing_leaks(process: Process) -> None:
     # Threads, and what else is made once.
     run(30)
     before = process.count()
-    run(connections(process))
+    run(leak_rounds(process))
     until(lambda: not process.holds_more_than(before))
-
-
-def connections(process: Process) -> int:
-    """How many connections the leak tests make: fewer where TLS has nothing to add."""
-    return CONNECTIONS if process.server in MATRIX else min(CONNECTIONS, 50)
 
 
 def test_refused_handshake_leaves_no_hub(server: Process) -> None:
