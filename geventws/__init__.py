@@ -14,6 +14,7 @@ from geventws.net.broadcast import broadcast
 from geventws.net.client import connect, unix_connect
 from geventws.net.client_connection import ClientConnection
 from geventws.net.connection import Connection
+from geventws.net.reconnect import backoff, process_exception, reconnect, unix_reconnect
 from geventws.net.serve import serve, unix_serve
 from geventws.net.server import Server
 from geventws.net.server_connection import ServerConnection
@@ -36,10 +37,14 @@ __all__ = [
     "Side",
     "State",
     "__version__",
+    "backoff",
     "broadcast",
     "connect",
+    "process_exception",
+    "reconnect",
     "serve",
     "unix_connect",
+    "unix_reconnect",
     "unix_serve",
 ]
 __all__ += _exceptions.__all__

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from geventws.core.exceptions import InvalidURI
 
-__all__ = ["WebSocketURI", "parse_uri"]
+__all__ = ["WebSocketURI", "host_of", "parse_uri", "split_uri", "user_info_of"]
 
 DEFAULT_PORTS = {"ws": 80, "wss": 443}
 
@@ -76,8 +76,6 @@ def parse_uri(uri: str) -> WebSocketURI:
     Raises:
         InvalidURI: it is not a WebSocket URI; the message says why.
     """
-    if _FORBIDDEN.search(uri):
-        raise InvalidURI(uri, "spaces and control characters must be percent-encoded")
     # 3: "Fragment identifiers are meaningless in the context of WebSocket URIs and MUST NOT
     # be used on these URIs."
     if "#" in uri:
@@ -90,17 +88,13 @@ def parse_uri(uri: str) -> WebSocketURI:
 
 
 def _parse(uri: str) -> WebSocketURI:
-    parts = urllib.parse.urlsplit(uri)
+    parts = split_uri(uri)
     if parts.scheme not in DEFAULT_PORTS:
-        raise InvalidURI(uri, "scheme isn't ws or wss")
-    if not parts.hostname:
-        raise InvalidURI(uri, "hostname isn't provided")
-    if parts.port == 0:
-        raise InvalidURI(uri, "port 0 cannot be connected to")
-    username, password = _user_info(uri, parts)
+        raise ValueError("scheme isn't ws or wss")
+    username, password = user_info_of(parts)
     return WebSocketURI(
         secure=parts.scheme == "wss",
-        host=_host(parts.hostname, bracketed="[" in parts.netloc),
+        host=host_of(parts),
         port=parts.port or DEFAULT_PORTS[parts.scheme],
         path=urllib.parse.quote(parts.path, safe=_PRINTABLE_ASCII),
         query=urllib.parse.quote(parts.query, safe=_PRINTABLE_ASCII),
@@ -109,9 +103,29 @@ def _parse(uri: str) -> WebSocketURI:
     )
 
 
-def _host(host: str, *, bracketed: bool) -> str:
-    """Return a host name or an IP address as DNS and sockets want it."""
-    if bracketed:
+def split_uri(uri: str) -> urllib.parse.SplitResult:
+    """Split a URI as `urllib.parse.urlsplit` does, and refuse what that drops in silence.
+
+    Raises:
+        ValueError: it has characters that must be percent-encoded, or is no URI at all.
+    """
+    if _FORBIDDEN.search(uri):
+        raise ValueError("spaces and control characters must be percent-encoded")
+    return urllib.parse.urlsplit(uri)
+
+
+def host_of(parts: urllib.parse.SplitResult) -> str:
+    """Return the host name or IP address of a URI as DNS and sockets want it.
+
+    Raises:
+        ValueError: there is none, or nothing can be connected to it.
+    """
+    if not parts.hostname:
+        raise ValueError("hostname isn't provided")
+    if parts.port == 0:
+        raise ValueError("port 0 cannot be connected to")
+    host = parts.hostname
+    if "[" in parts.netloc:
         # RFC 6874, section 2: the percent sign before a zone identifier is itself encoded.
         return str(ipaddress.IPv6Address(host.replace("%25", "%", 1)))
     if not host.isascii():
@@ -121,19 +135,23 @@ def _host(host: str, *, bracketed: bool) -> str:
     return host
 
 
-def _user_info(uri: str, parts: urllib.parse.SplitResult) -> tuple[str, str] | tuple[None, None]:
-    """Return the username and the password, percent-decoded."""
+def user_info_of(parts: urllib.parse.SplitResult) -> tuple[str, str] | tuple[None, None]:
+    """Return the username and the password of a URI, percent-decoded.
+
+    Raises:
+        ValueError: HTTP Basic authentication cannot transport them.
+    """
     if parts.username is None:
         return None, None
     # User information becomes HTTP Basic credentials, which have both.
     if parts.password is None:
-        raise InvalidURI(uri, "username provided without password")
+        raise ValueError("username provided without password")
     username = urllib.parse.unquote(parts.username, errors="strict")
     password = urllib.parse.unquote(parts.password, errors="strict")
     # RFC 7617, section 2: "a user-id containing a colon character is invalid"; "The user-id
     # and password MUST NOT contain any control characters".
     if ":" in username:
-        raise InvalidURI(uri, "username contains a colon")
+        raise ValueError("username contains a colon")
     if re.search(r"[\x00-\x1f\x7f]", username + password):
-        raise InvalidURI(uri, "username or password contains control characters")
+        raise ValueError("username or password contains control characters")
     return username, password

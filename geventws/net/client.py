@@ -7,19 +7,20 @@ import logging
 import os
 import ssl as ssl_module
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from geventws.core.client_handshake import ClientHandshake
 from geventws.core.deflate_negotiation import enable_client_permessage_deflate
 from geventws.core.extensions import ClientExtensionFactory
 from geventws.core.headers import HeadersLike
 from geventws.core.http11 import USER_AGENT
-from geventws.core.uri import parse_uri
+from geventws.core.redirects import Target
 from geventws.net.client_connection import ClientConnection
 from geventws.net.dialing import Dialer
 from geventws.net.logs import LoggerLike
 from geventws.net.opener import Opener
 from geventws.net.options import ConnectionOptions, check_compression
+from geventws.net.proxy import Proxying
 
 __all__ = ["connect", "unix_connect"]
 
@@ -37,6 +38,9 @@ def connect(
     compress_threshold: int = 0,
     additional_headers: HeadersLike | None = None,
     user_agent_header: str | None = USER_AGENT,
+    proxy: str | Literal[True] | None = True,
+    proxy_ssl: ssl_module.SSLContext | None = None,
+    proxy_server_hostname: str | None = None,
     open_timeout: float | None = 10,
     ping_interval: float | None = 20,
     ping_timeout: float | None = 20,
@@ -58,6 +62,9 @@ def connect(
             ws.send("Hello")
             print(ws.recv())
 
+    All addresses of the host are tried, and redirects are followed, without credentials that
+    were meant for another origin.
+
     The connection may be used with or without ``with``. Without it, call
     `Connection.close`: an open connection is not collected as garbage. At the end of a
     ``with`` block it is closed with code 1000, after an exception with 1011.
@@ -76,8 +83,14 @@ def connect(
         compress_threshold: bytes below which messages are sent uncompressed.
         additional_headers: headers to add to the request.
         user_agent_header: value of the ``User-Agent`` header; None leaves it out.
-        open_timeout: seconds for all of it: DNS, TCP, TLS, and the opening handshake; None
-            waits for ever.
+        proxy: the URL of a proxy, ``http://``, ``https://``, ``socks5h://``, ``socks5://``,
+            ``socks4a://`` or ``socks4://``. True takes what the environment, or the system,
+            says; None connects directly.
+        proxy_ssl: TLS configuration for an ``https://`` proxy; the system's certificates are
+            trusted by default.
+        proxy_server_hostname: whom that proxy's certificate must name, its host by default.
+        open_timeout: seconds for all of it: DNS, TCP, proxy, TLS, the opening handshake, and
+            redirects; None waits for ever.
         ping_interval: seconds between pings that keep the connection alive; None sends none.
         ping_timeout: seconds to wait for a pong before closing with 1011; None waits for
             ever.
@@ -96,26 +109,37 @@ def connect(
             and messages arrive while the caller does something else than waiting in gevent.
             What is returned is a `BackgroundConnection` then: it has the same methods, and any
             native thread may call them.
-        kwargs: for `gevent.socket.create_connection`: ``source_address``, ``all_errors``; and
-            ``address``, a pair of host and port to connect to instead of the URI's.
+        kwargs: as for `socket.create_connection`: ``source_address``, ``all_errors``, and
+            ``timeout``, seconds for DNS and TCP alone; and ``address``, a pair of host and
+            port to connect to instead of the URI's, without a proxy.
 
     Raises:
-        InvalidURI: the URI is not valid.
-        InvalidHandshake: the server did not accept.
+        InvalidURI: the URI, or one that it redirects to, is not valid.
+        InvalidProxy: the proxy's URL is not valid.
+        InvalidHandshake: the server did not accept. `ProxyError`: the proxy did not.
+            `SecurityError`: there are too many redirects, or one gives up TLS.
         TimeoutError: it took longer than ``open_timeout``.
         OSError: DNS, TCP, or TLS failed.
-        ValueError: arguments contradict each other.
+        ImportError: a SOCKS proxy needs python-socks: ``pip install geventws[socks]``.
+        ValueError: arguments contradict each other, or a redirect contradicts ``sock`` or
+            ``address``.
     """
-    ws_uri = parse_uri(uri)
-    if ssl is not None and not ws_uri.secure:
+    target = Target.parse(uri, additional_headers or ())
+    if ssl is not None and not target.uri.secure:
         raise ValueError("ssl argument is incompatible with a ws:// URI; use wss://")
     options = ConnectionOptions(
         ping_interval, ping_timeout, close_timeout, max_size, max_fragments, max_queue, write_limit
     )
     if check_compression(compression):
         extensions = enable_client_permessage_deflate(extensions, threshold=compress_threshold)
+    proxying = Proxying(
+        proxy=proxy,
+        ssl=proxy_ssl,
+        server_hostname=proxy_server_hostname,
+        user_agent=user_agent_header,
+    )
     opener = Opener(
-        dialer=Dialer(sock, **kwargs),
+        dialer=Dialer(sock, proxying, **kwargs),
         ssl=ssl,
         server_hostname=server_hostname,
         make_handshake=functools.partial(
@@ -127,7 +151,7 @@ def connect(
         logger=logger or logging.getLogger("geventws.client"),
         background=background,
     )
-    return opener.open(ws_uri, additional_headers, open_timeout)
+    return opener.open(target, open_timeout)
 
 
 def unix_connect(
@@ -143,10 +167,21 @@ def unix_connect(
             ``wss://localhost/``.
         kwargs: as for `connect`.
     """
+    return connect(unix_address(path, uri, kwargs), **kwargs)
+
+
+def unix_address(
+    path: str | bytes | os.PathLike[str] | None, uri: str | None, kwargs: dict[str, Any]
+) -> str:
+    """Return the URI for the opening handshake, and put the path among `connect`'s arguments.
+
+    Raises:
+        ValueError: there is no path and no socket, or both.
+    """
     if (path is None) is (kwargs.get("sock") is None):
-        raise ValueError("unix_connect() needs a path, or a connected socket as sock")
-    if uri is None:
-        uri = "ws://localhost/" if kwargs.get("ssl") is None else "wss://localhost/"
+        raise ValueError("a Unix socket needs a path, or a connected socket as sock")
     if path is not None:
         kwargs["address"] = os.fspath(path)
-    return connect(uri, **kwargs)
+    if uri is not None:
+        return uri
+    return "ws://localhost/" if kwargs.get("ssl") is None else "wss://localhost/"

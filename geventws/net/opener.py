@@ -1,4 +1,4 @@
-"""Opening a client's connection: dial, shake hands, and all of it within one deadline."""
+"""Opening a client's connection: dial, shake hands, follow redirects, within one deadline."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import cast
 
 from geventws.core.client_handshake import ClientHandshake
-from geventws.core.headers import HeadersLike
+from geventws.core.exceptions import InvalidStatus, SecurityError
+from geventws.core.redirects import MAX_REDIRECTS, Target, location_of
 from geventws.core.states import Side
 from geventws.core.uri import WebSocketURI
 from geventws.net.background import connect_in_background
@@ -42,24 +43,20 @@ class Opener:
     # Whether the connection's hub runs in a native thread, not in this one.
     background: bool
 
-    def open(
-        self, uri: WebSocketURI, additional_headers: HeadersLike | None, timeout: float | None
-    ) -> ClientConnection:
+    def open(self, target: Target, timeout: float | None) -> ClientConnection:
         """Open a connection within ``timeout`` seconds; raises as `geventws.connect` does."""
-        opening = functools.partial(self._open_here, uri, additional_headers, timeout)
+        opening = functools.partial(self._open_here, target, timeout)
         if self.background:
             # No subclass, since it does nothing by itself, but it has the same methods.
             return cast(ClientConnection, connect_in_background(opening))
         return opening()
 
-    def _open_here(
-        self, uri: WebSocketURI, additional_headers: HeadersLike | None, timeout: float | None
-    ) -> ClientConnection:
+    def _open_here(self, target: Target, timeout: float | None) -> ClientConnection:
         # Before anything else makes this thread's hub: who makes it destroys it.
         state = get_hub_state()
         try:
             with Stage(timeout) as stage:
-                return self._open(uri, additional_headers, stage)
+                return self._follow(target, stage)
         except Stage as exc:
             state.release()
             if exc is not stage:
@@ -69,12 +66,34 @@ class Opener:
             state.release()
             raise
 
-    def _open(
-        self, uri: WebSocketURI, additional_headers: HeadersLike | None, stage: Stage
-    ) -> ClientConnection:
-        handshake = self.make_handshake(uri)
-        ws = self._make_connection(uri, self.dialer.dial(uri))
-        ws._open_within(stage, handshake, additional_headers, self.user_agent_header)
+    def _follow(self, target: Target, stage: Stage) -> ClientConnection:
+        """Open a connection to a target, or to where that redirects to."""
+        redirects = 0
+        while True:
+            try:
+                return self._open(target, stage)
+            except InvalidStatus as exc:
+                redirects += 1
+                target = self._redirected(target, exc, redirects)
+
+    def _redirected(self, target: Target, refusal: InvalidStatus, redirects: int) -> Target:
+        """Return where a refusal redirects to; raise it, if it does not."""
+        location = location_of(refusal.response)
+        if location is None:
+            raise refusal
+        try:
+            if redirects >= MAX_REDIRECTS:
+                raise SecurityError(f"more than {MAX_REDIRECTS} redirects")
+            redirected = target.redirect(location)
+            self.dialer.check_redirect(target, redirected)
+        except Exception as exc:
+            raise exc from refusal
+        return redirected
+
+    def _open(self, target: Target, stage: Stage) -> ClientConnection:
+        handshake = self.make_handshake(target.uri)
+        ws = self._make_connection(target.uri, self.dialer.dial(target.uri, stage))
+        ws._open_within(stage, handshake, target.headers, self.user_agent_header)
         return ws
 
     def _make_connection(self, uri: WebSocketURI, transport: Transport) -> ClientConnection:

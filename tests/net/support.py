@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import functools
+import gc
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -180,6 +182,22 @@ def until(condition: Callable[[], object]) -> None:
             gevent.sleep(0.001)
 
 
+def greenlets() -> set[int]:
+    """The greenlets that run, by their identity."""
+    gc.collect()
+    return {
+        id(thing)
+        for thing in gc.get_objects()
+        if isinstance(thing, gevent.Greenlet) and thing.started and not thing.dead
+    }
+
+
+def check_no_greenlet_is_left(before: set[int]) -> None:
+    """Wait until the greenlets that were not there before are gone."""
+    # One more may be that of the hub's deadlines, which stays.
+    until(lambda: len(greenlets() - before) <= 1)
+
+
 def turns(count: int = 5) -> None:
     """Let the loop turn a few times: enough for what happens by itself, whatever that is."""
     for _ in range(count):
@@ -210,6 +228,60 @@ class Polls:
         """Wait for some more of them."""
         end = self.count + count
         until(lambda: self.count >= end)
+
+
+def free_port() -> int:
+    """A port on which nobody listens."""
+    with socket.socket() as sock:
+        sock.bind((HOST, 0))
+        port: int = sock.getsockname()[1]
+    return port
+
+
+@contextlib.contextmanager
+def black_hole() -> Iterator[tuple[str, int]]:
+    """An address that does not answer: whoever knocks at a full backlog waits."""
+    with get_original("socket", "socket")() as listener:
+        listener.bind((HOST, 0))
+        listener.listen(0)
+        knocking = []
+        try:
+            for _ in range(4):
+                sock = get_original("socket", "socket")()
+                sock.setblocking(False)
+                sock.connect_ex(listener.getsockname())
+                knocking.append(sock)
+            yield listener.getsockname()
+        finally:
+            for sock in knocking:
+                sock.close()
+
+
+class SlowDNS:
+    """Look-ups of ``slow.invalid`` that take until the block ends, or somebody says so.
+
+    They block the native thread that makes them, as real ones do.
+    """
+
+    def __init__(self) -> None:
+        self._original = _socket.getaddrinfo
+        self.asked = get_original("threading", "Event")()
+        self.answer = get_original("threading", "Event")()
+
+    def __call__(self, host: Any, port: Any, *args: Any) -> Any:
+        if host != "slow.invalid" or args[-1:] == (socket.AI_NUMERICHOST,):
+            return self._original(host, port, *args)
+        self.asked.set()
+        assert self.answer.wait(PATIENCE)
+        return self._original(HOST, port, *args)
+
+    def __enter__(self) -> Self:
+        _socket.getaddrinfo = self  # type: ignore[assignment]
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        _socket.getaddrinfo = self._original
+        self.answer.set()
 
 
 def squeeze(ws: Any, peer: RawPeer) -> None:

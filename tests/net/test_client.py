@@ -182,9 +182,8 @@ def test_defaults_are_those_of_websockets() -> None:
     theirs = pytest.importorskip("websockets.sync.client").connect
     expected = inspect.signature(theirs).parameters
     parameters = inspect.signature(connect).parameters
-    # A later step; and what only that library needs.
-    later = {"proxy", "proxy_ssl", "proxy_server_hostname", "legacy"}
-    for name in expected.keys() - later - {"user_agent_header"}:
+    # What only that library needs; and what says who one is.
+    for name in expected.keys() - {"legacy", "user_agent_header"}:
         assert parameters[name].default == expected[name].default, name
         assert parameters[name].kind == expected[name].kind, name
 

@@ -22,19 +22,13 @@ from tests.net.support import (
     PATIENCE,
     client_tls,
     echo,
+    free_port,
     server_tls,
     serving,
     uri_of,
 )
 
 # TCP and TLS.
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind((HOST, 0))
-        port: int = sock.getsockname()[1]
-    return port
 
 
 def test_nobody_listens() -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-import socket
+import pathlib
 import ssl
 import time
 from typing import Any
@@ -11,21 +10,30 @@ from typing import Any
 import gevent
 import gevent.socket
 import pytest
+from gevent._hub_local import get_hub_if_exists
 from gevent.event import Event
 
 from geventws import (
+    InvalidStatus,
+    InvalidURI,
+    SecurityError,
     connect,
+    unix_connect,
+    unix_serve,
 )
 from geventws.testing import RawPeer
 from tests.net.support import (
     HOST,
     PATIENCE,
+    SlowDNS,
     authority,
+    black_hole,
+    check_no_greenlet_is_left,
     client_tls,
     echo,
+    greenlets,
     server_tls,
     serving,
-    until,
     uri_of,
 )
 
@@ -113,20 +121,6 @@ def stalled(stage: str, scheme: str) -> tuple[Any, str, Stages, Any]:
     return listener, f"{scheme}://{HOST}:{listener.getsockname()[1]}/", server, greenlet
 
 
-def greenlets() -> set[int]:
-    gc.collect()
-    return {
-        id(thing)
-        for thing in gc.get_objects()
-        if isinstance(thing, gevent.Greenlet) and thing.started and not thing.dead
-    }
-
-
-def check_no_greenlet_is_left(before: set[int]) -> None:
-    # One more may be that of the hub's deadlines, which stays.
-    until(lambda: len(greenlets() - before) <= 1)
-
-
 @stages
 def test_open_timeout(stage: str, scheme: str, text: str) -> None:
     listener, uri, _, greenlet = stalled(stage, scheme)
@@ -144,22 +138,10 @@ def test_open_timeout(stage: str, scheme: str, text: str) -> None:
 
 
 def test_open_timeout_of_tcp() -> None:
-    # Whoever knocks at a full backlog gets no answer.
-    with socket.socket() as listener:
-        listener.bind((HOST, 0))
-        listener.listen(0)
-        knocking = []
-        try:
-            for _ in range(4):
-                sock = socket.socket()
-                sock.setblocking(False)
-                sock.connect_ex(listener.getsockname())
-                knocking.append(sock)
-            with pytest.raises(TimeoutError, match="timed out while connecting"):
-                connect(f"ws://{HOST}:{listener.getsockname()[1]}/", open_timeout=0.2)
-        finally:
-            for sock in knocking:
-                sock.close()
+    with black_hole() as (host, port):
+        with pytest.raises(TimeoutError) as raised:
+            connect(f"ws://{host}:{port}/", open_timeout=0.2)
+    assert str(raised.value) == "timed out while connecting"
 
 
 @stages
@@ -202,3 +184,153 @@ def test_no_deadline_after_opening() -> None:
 def test_no_open_timeout() -> None:
     with serving(echo) as server:
         connect(uri_of(server), open_timeout=None).close()
+
+
+# Redirects.
+
+
+def redirecting(*locations: str, status: int = 302) -> tuple[Any, list[Any]]:
+    """A server that redirects once to each of these, and then accepts; the requests it gets.
+
+    ``PORT`` stands for its own port.
+    """
+    waiting = list(locations)
+    requests: list[Any] = []
+
+    def process_request(ws: Any, request: Any) -> Any:
+        requests.append(request)
+        if not waiting:
+            return None
+        response = ws.respond(status, "elsewhere\n")
+        port = str(ws.local_address[1])
+        response.headers["Location"] = waiting.pop(0).replace("PORT", port)
+        return response
+
+    return process_request, requests
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
+def test_redirect(status: int) -> None:
+    process_request, requests = redirecting("/second?x=1", status=status)
+    with serving(echo, process_request=process_request) as server:
+        with connect(uri_of(server) + "first") as ws:
+            ws.send("hello")
+            assert ws.recv() == "hello"
+            assert ws.path == "/second?x=1"
+    assert [request.path for request in requests] == ["/first", "/second?x=1"]
+    # RFC 6455, section 4.1: "The nonce MUST be selected randomly for each connection."
+    assert len({request.headers["Sec-WebSocket-Key"] for request in requests}) == 2
+
+
+def test_credentials_stay_at_their_origin() -> None:
+    process_request, requests = redirecting("/same", "ws://localhost:PORT/other")
+    headers = {"Cookie": "a=b", "X-Own": "1"}
+    with serving(echo, process_request=process_request) as server:
+        uri = uri_of(server).replace("//", "//user:password@")
+        connect(uri, additional_headers=headers).close()
+        first, same, other = requests
+        for request in (first, same):
+            assert "Authorization" in request.headers
+            assert request.headers["Cookie"] == "a=b"
+        assert "Authorization" not in other.headers
+        assert "Cookie" not in other.headers
+        assert other.headers["X-Own"] == "1"
+        assert other.headers["Host"] == f"localhost:{server.address[1]}"
+
+
+def test_redirect_to_tls_and_not_back() -> None:
+    to_plain, plain_requests = redirecting()
+    with serving(echo, process_request=to_plain) as plain:
+        to_tls, _ = redirecting("/on", uri_of(plain))
+        with serving(echo, process_request=to_tls, ssl=server_tls()) as tls:
+            to_there, _ = redirecting(uri_of(tls, "wss"))
+            with serving(echo, process_request=to_there) as first:
+                with pytest.raises(ssl.SSLCertVerificationError):
+                    # To a ws:// URI no TLS configuration can be given: it is the default one.
+                    connect(uri_of(first))
+            with pytest.raises(SecurityError) as raised:
+                connect(uri_of(tls, "wss"), ssl=client_tls())
+    assert str(raised.value) == f"cannot follow redirect to non-secure URI {uri_of(plain)}"
+    assert isinstance(raised.value.__cause__, InvalidStatus)
+    assert not plain_requests
+
+
+def test_redirect_loop() -> None:
+    process_request, requests = redirecting(*["/again"] * 20)
+    with serving(echo, process_request=process_request) as server:
+        with pytest.raises(SecurityError) as raised:
+            connect(uri_of(server))
+    assert str(raised.value) == "more than 10 redirects"
+    assert isinstance(raised.value.__cause__, InvalidStatus)
+    assert len(requests) == 10
+
+
+def test_last_redirect_that_is_followed() -> None:
+    process_request, requests = redirecting(*["/again"] * 9)
+    with serving(echo, process_request=process_request) as server:
+        connect(uri_of(server)).close()
+    assert len(requests) == 10
+
+
+@pytest.mark.parametrize("location", ["http://localhost/", "ws://[", "/a b"])
+def test_redirect_to_nowhere(location: str) -> None:
+    process_request, _ = redirecting(location)
+    with serving(echo, process_request=process_request) as server:
+        with pytest.raises(InvalidURI) as raised:
+            connect(uri_of(server))
+    assert isinstance(raised.value.__cause__, InvalidStatus)
+
+
+def test_deadline_of_all_redirects() -> None:
+    def process_request(ws: Any, request: Any) -> Any:
+        gevent.sleep(0.05)
+        response = ws.respond(302, "")
+        response.headers["Location"] = "/again"
+        return response
+
+    with serving(echo, process_request=process_request) as server:
+        with pytest.raises(TimeoutError, match="timed out while waiting for handshake response"):
+            connect(uri_of(server), open_timeout=0.12)
+
+
+def test_no_redirect_with_a_socket_or_to_another_address() -> None:
+    process_request, _ = redirecting("/same", "ws://example.org/", "/same", "ws://example.org/")
+    with serving(echo, process_request=process_request) as server:
+        uri = "ws://example.com/"
+        with pytest.raises(ValueError, match="to ws://example.com/same with a preexisting socket"):
+            connect(uri, sock=gevent.socket.create_connection(server.address))
+        text = "cannot follow cross-origin redirect to ws://example.org/ with an explicit host"
+        for _ in range(2):
+            with pytest.raises(ValueError, match=text) as raised:
+                connect(uri, address=server.address)
+            assert isinstance(raised.value.__cause__, InvalidStatus)
+
+
+def test_no_redirect_away_from_a_unix_socket(tmp_path: pathlib.Path) -> None:
+    process_request, _ = redirecting("/same", "ws://example.org/")
+    with unix_serve(echo, tmp_path / "socket", process_request=process_request):
+        with pytest.raises(ValueError, match="to ws://example.org/ with a Unix socket"):
+            unix_connect(tmp_path / "socket")
+
+
+def test_threads_leave_nothing_behind_when_dns_is_slow() -> None:
+    # The look-up goes on in its thread, whose hub is gone by then.
+    def look_up() -> Any:
+        try:
+            connect("ws://slow.invalid/", open_timeout=0.1)
+        except BaseException as exc:
+            return exc, get_hub_if_exists()
+
+    with SlowDNS():
+        raised, hub = gevent.get_hub().threadpool.apply(look_up)
+    assert str(raised) == "timed out while looking up slow.invalid"
+    assert hub is None
+
+
+def test_slow_dns() -> None:
+    before = greenlets()
+    with SlowDNS():
+        with pytest.raises(TimeoutError) as raised:
+            connect("ws://slow.invalid/", open_timeout=0.1)
+    assert str(raised.value) == "timed out while looking up slow.invalid"
+    check_no_greenlet_is_left(before)
