@@ -138,7 +138,7 @@ def test_sizes(name: str) -> None:
 @every_module
 def test_module_has_its_test_module(name: str) -> None:
     parts = name.split(".")
-    if len(parts) == 3 and parts[1] in ("core", "net", "testing"):
+    if len(parts) == 3 and parts[1] in ("core", "net", "testing", "cli"):
         test = ROOT / "tests" / parts[1] / f"test_{parts[2]}.py"
     elif len(parts) == 2 and floor_of(name) == SECOND_FLOOR and name not in PACKAGES:
         # The doors of WSGI servers; what is no door is tested beside this.
