@@ -136,6 +136,13 @@ class Program:
             return match
         raise AssertionError(f"{pattern!r} did not appear in {self.output!r}")
 
+    def rest(self) -> str:
+        """Return all that it writes into a pipe until it ends."""
+        with gevent.Timeout(PATIENCE):
+            while data := nb_read(self._ours, 65536):
+                self.output += data.decode(errors="replace")
+        return self.output
+
     def wait(self) -> int:
         """Wait until it ends; return its exit code."""
         code = self.process.wait(timeout=PATIENCE)

@@ -146,23 +146,29 @@ def test_server_that_takes_too_long() -> None:
 
 def shown(text: str) -> str:
     """What the terminal gets when a line appears above the prompt."""
-    return re.escape(f"\x1b[1A\x1b[1L{text}\r\n\x1b8\x1b[1B")
+    return re.escape(f"\x1b7\r\n\x1b[1A\x1b[1L{text}\r\n\x1b8\x1b[1B")
+
+
+def enter(program: Program, line: str, answer: str) -> None:
+    """Type a line; wait for the answer, and for the next prompt, before or after it.
+
+    What is typed before the prompt is edited by the terminal, not by readline.
+    """
+    program.type(line + ENTER)
+    program.wait_for(f"(?:{shown(answer)}> |> {shown(answer)})")
 
 
 def test_terminal() -> None:
     with serving(echo) as server, Program("connect", uri_of(server), terminal=True) as program:
         mode = termios.tcgetattr(program.theirs)
         program.wait_for(r"^Connected to ws://\S+\.\r\n> ")
-        program.type("hello" + ENTER)
-        program.wait_for(shown("< hello"))
+        enter(program, "hello", "< hello")
         # Editing and history.
-        program.type(UP + BACKSPACE + "!" + ENTER)
-        program.wait_for(shown("< hell!"))
-        program.type("(binary) 00ff" + ENTER)
-        program.wait_for(shown("< (binary) 00ff"))
-        for wrong in ("(binary) xx", "\udcff"):
-            program.type(wrong + ENTER)
-            program.wait_for(r"Not sent: .*\.\r\n")
+        enter(program, UP + BACKSPACE + "!", "< hell!")
+        enter(program, "(binary) 00ff", "< (binary) 00ff")
+        enter(program, "(binary) xx", "Not sent: 'xx' is not hexadecimal.")
+        not_text = "Not sent: the line is not UTF-8; --binary sends hexadecimal digits."
+        enter(program, "\udcff", not_text)
         program.type("half a line\x15" + CTRL_D)
         program.wait_for(r"\r\x1b\[KConnection closed: 1000 \(OK\)\.\r\n")
         assert program.wait() == 0
