@@ -46,7 +46,7 @@ matrix: coverage .venv/compiled
 	GEVENTWS_TEST_DEBUG=1 $(PYTEST) $(IN_PROCESS)
 	GEVENT_LOOP=libuv $(PYTEST) tests/net
 
-IN_PROCESS = --ignore=tests/wsgi --ignore=tests/compat
+IN_PROCESS = --ignore=tests/wsgi --ignore=tests/compat --ignore=tests/cli
 
 coverage: .venv/installed
 	$(PURE) .venv/bin/coverage run -m pytest

@@ -19,7 +19,8 @@ from geventws.cli.options import (
 from geventws.cli.texts import escape, explain
 from geventws.core.exceptions import ConnectionClosed
 from geventws.core.frames import Close
-from geventws.net.client import ClientConnection, connect
+from geventws.net.client import connect
+from geventws.net.client_connection import ClientConnection
 
 __all__ = ["add_parser", "run"]
 

@@ -17,7 +17,7 @@ from geventws.cli import connect, doctor, echo
 from geventws.cli.options import log_shown
 from geventws.version import version
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 EXIT_CODES = """exit codes:
   0    all went well
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words and words[0].startswith(("ws://", "wss://")):
         # As websockets' command line has it.
         words.insert(0, "connect")
-    parser = _make_parser()
+    parser = make_parser()
     options = parser.parse_args(words)
     if options.run is None:
         parser.print_usage(sys.stderr)
@@ -90,7 +90,8 @@ def _interruptible() -> Iterator[None]:
         yield
 
 
-def _make_parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return what understands the command line."""
     parser = argparse.ArgumentParser(
         prog="geventws",
         description="WebSockets for gevent.",

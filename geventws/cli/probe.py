@@ -17,7 +17,8 @@ from geventws.core.exceptions import ConnectionClosedOK
 from geventws.core.frames import Close, CloseCode
 from geventws.core.states import State
 from geventws.core.uri import WebSocketURI, parse_uri
-from geventws.net.client import ClientConnection, connect
+from geventws.net.client import connect
+from geventws.net.client_connection import ClientConnection
 
 __all__ = ["probe"]
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import re
+import shlex
 import signal
 
 import pytest
 from gevent import subprocess
 
 from geventws.build import build_name
-from geventws.cli.main import main
+from geventws.cli import connect, doctor, echo
+from geventws.cli.main import EXAMPLES, main, make_parser
 from geventws.testing import RawServer
 from geventws.version import version
 from tests.cli.support import COMMAND, Program, environ, run
+from tests.docs.pages import page_blocks
 from tests.net.support import PATIENCE
 
 
@@ -66,6 +70,18 @@ def test_uri_alone_connects(capsys: pytest.CaptureFixture[str]) -> None:
     """As the command line of websockets has it."""
     assert main(["ws://127.0.0.1:1/"]) == 1
     assert capsys.readouterr().err.startswith("Failed to connect to ws://127.0.0.1:1/: ")
+
+
+def test_documented_commands_are_right() -> None:
+    parser = make_parser()
+    blocks = page_blocks("docs/howto/command-line.rst")
+    shown = "\n".join(block.code for block in blocks if block.kind == "console")
+    examples = f"{shown}\n{EXAMPLES}\n{connect.EPILOG}\n{echo.EPILOG}\n{doctor.EPILOG}"
+    commands = re.findall(r"(?m)(?:^\$ |^  |\| )geventws +([^|\n]+?)(?:   .*|\|.*)?$", examples)
+    assert len(commands) > 20
+    for command in commands:
+        if "--help" not in command:
+            assert parser.parse_args(shlex.split(command)).run is not None, command
 
 
 def test_entry_point() -> None:
