@@ -26,6 +26,8 @@ transport websocket
 @pytest.fixture(scope="module", params=SERVERS)
 def server(request: pytest.FixtureRequest) -> Iterator[Process]:
     with running("socketio_server", request.param) as process:
+        # The port is open before gunicorn's worker is there, which takes its time under load.
+        process.get("/")
         yield process
 
 

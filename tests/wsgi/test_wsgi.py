@@ -275,9 +275,9 @@ def test_garbage_is_collected_while_threads_end(server_name: str) -> None:
     """
     with running(server_name) as process:
         before = process.count()
-        for number in range(150):
+        for number in range(120):
             process.open().reset()
-            if number % 5 == 0:
+            if number % 10 == 0:
                 # It collects garbage.
                 process.count()
         assert process.process.poll() is None

@@ -5,7 +5,8 @@ import threading
 
 import socketio
 
-client = socketio.Client(reconnection=False)
+# It would wait 5 seconds for each answer, and for the server's first.
+client = socketio.Client(reconnection=False, request_timeout=20)
 shouted = threading.Event()
 
 
