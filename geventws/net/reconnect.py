@@ -7,7 +7,7 @@ import logging
 import os
 import random
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any
 
@@ -88,8 +88,9 @@ class reconnect:
 
         for ws in geventws.reconnect("ws://localhost:8765"):
             try:
-                for message in ws:
-                    print(message)
+                ws.send("Hello")
+                print(ws.recv())
+                break
             except geventws.ConnectionClosed:
                 continue
 
@@ -104,8 +105,8 @@ class reconnect:
         uri: as for `connect`.
         process_exception: gets the exception that connecting raised; returns None to try
             again, or the exception to raise.
-        reconnect_delays: returns an iterator of delays in seconds, such as `backoff`; where
-            it ends, the exception is raised.
+        reconnect_delays: returns delays in seconds, as `backoff` does; where they end, the
+            exception is raised.
         kwargs: as for `connect`, and so are the exceptions.
     """
 
@@ -114,7 +115,7 @@ class reconnect:
         uri: str,
         *,
         process_exception: Callable[[Exception], Exception | None] = process_exception,
-        reconnect_delays: Callable[[], Iterator[float]] = backoff,
+        reconnect_delays: Callable[[], Iterable[float]] = backoff,
         **kwargs: Any,
     ) -> None:
         # An error now, whatever `process_exception` will say to it.
@@ -158,7 +159,7 @@ class reconnect:
                 except Exception as exc:
                     self._raise_if_fatal(exc)
                     if delays is None:
-                        delays = self._reconnect_delays()
+                        delays = iter(self._reconnect_delays())
                     delay = next(delays, None)
                     if delay is None:
                         raise

@@ -269,14 +269,14 @@ def test_process_exception_may_call_everything_transient() -> None:
             attempts = reconnect(
                 uri_of(server),
                 process_exception=lambda exc: None,
-                reconnect_delays=lambda: iter([0, 0]),
+                reconnect_delays=lambda: [0, 0],
             )
             next(iter(attempts))
 
 
 def test_delays_that_end() -> None:
     with pytest.raises(ConnectionRefusedError):
-        for _ in reconnect(f"ws://{HOST}:{free_port()}/", reconnect_delays=lambda: iter([0, 0])):
+        for _ in reconnect(f"ws://{HOST}:{free_port()}/", reconnect_delays=lambda: [0, 0]):
             raise AssertionError("nobody listens")
 
 
