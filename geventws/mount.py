@@ -21,7 +21,8 @@ from geventws.net.hubs import get_hub_state
 from geventws.net.logs import LoggerLike
 from geventws.net.mounted import MountedConnection, end_forgotten
 from geventws.net.options import ConnectionOptions, check_compression
-from geventws.net.server_connection import CRASHES, SelectSubprotocol
+from geventws.net.server_connection import CRASHES
+from geventws.net.server_opening import SelectSubprotocol
 
 __all__ = ["ANSWERED", "HookFailed", "Mount", "StartResponse"]
 

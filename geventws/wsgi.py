@@ -15,7 +15,8 @@ from geventws.core.frames import CloseCode
 from geventws.hosts import Host, UnsupportedServer, end_request
 from geventws.mount import ANSWERED, Mount, StartResponse
 from geventws.net.mounted import MountedConnection
-from geventws.net.server_connection import CRASHES, Handler
+from geventws.net.server_connection import CRASHES
+from geventws.net.server_opening import Handler
 
 __all__ = ["UnsupportedServer", "WebSocketMiddleware", "accept", "websocket_app"]
 

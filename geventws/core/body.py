@@ -1,8 +1,8 @@
-"""Bodies of HTTP/1.1 responses: sized, chunked, or until the end (RFC 9112, sections 6 and 7).
+"""Bodies in HTTP/1.1: sized, chunked, or until the end (RFC 9112, sections 6 and 7).
 
-Each kind of body is a generator: it waits at ``yield`` for the next bytes, ``b""`` for the
-end of the stream, and returns the body once it is complete. `body_reader` chooses and starts
-the right one.
+Each kind of a response's body is a generator: it waits at ``yield`` for the next bytes,
+``b""`` for the end of the stream, and returns the body once it is complete. `body_reader`
+chooses and starts the right one. Bodies of requests are not read here, only checked.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from geventws.core.exceptions import SecurityError
 from geventws.core.head import MAX_LINE_LENGTH, MAX_NUM_HEADERS
 from geventws.core.headers import Headers
 
-__all__ = ["MAX_BODY_SIZE", "BodyReader", "body_reader"]
+__all__ = ["MAX_BODY_SIZE", "BodyReader", "body_reader", "check_request_body"]
 
 # Bytes of a response's body: enough for the page that explains why a server refuses.
 MAX_BODY_SIZE = int(os.environ.get("GEVENTWS_MAX_BODY_SIZE", "1_048_576"))
@@ -59,6 +59,24 @@ def body_reader(status_code: int, headers: Headers) -> BodyReader | None:
         # Content-Length: 0
         return None
     return reader
+
+
+def check_request_body(headers: Headers, protocol: str) -> None:
+    """Check that there is one way only to tell where a request's body ends.
+
+    Raises:
+        ValueError: there are several, or none.
+    """
+    codings = ", ".join(headers.get_all("Transfer-Encoding"))
+    lengths = headers.get_all("Content-Length")
+    # RFC 9112, section 6.1: "A server MAY reject a request that contains both Content-Length
+    # and Transfer-Encoding". And: "A server or client that receives an HTTP/1.0 message
+    # containing a Transfer-Encoding header field MUST treat the message as if the framing is
+    # faulty".
+    if codings and (codings.lower() != "chunked" or lengths or protocol != "HTTP/1.1"):
+        raise ValueError("unsupported transfer coding of a request")
+    if len(lengths) > 1 or not all(map(_is_size, lengths)):
+        raise ValueError("invalid content length of a request")
 
 
 def _content_length(value: str) -> int:

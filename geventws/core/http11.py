@@ -7,7 +7,7 @@ import re
 import sys
 from dataclasses import dataclass
 
-from geventws.core.body import MAX_BODY_SIZE, BodyReader, body_reader
+from geventws.core.body import MAX_BODY_SIZE, BodyReader, body_reader, check_request_body
 from geventws.core.exceptions import (
     InvalidMessage,
     RequestLineTooLong,
@@ -92,35 +92,41 @@ class Request:
     protocol: str = "HTTP/1.1"
 
     @classmethod
-    def parse(cls, head: bytes) -> Request:
+    def parse(cls, head: bytes, *, body: bool = False) -> Request:
         """Parse the head of a request, from its first byte through its blank line.
 
         Limits are the business of `RequestReader`.
 
+        Args:
+            head: the bytes.
+            body: accept a request with a body, which follows the head.
+
         Raises:
-            InvalidMessage: it is not a valid HTTP/1.x request, or it has a body; a
-                `ValueError` is the cause.
+            InvalidMessage: it is not a valid HTTP/1.x request, or it has a body that is not
+                accepted; a `ValueError` is the cause.
         """
         try:
-            return cls._parse(head)
+            return cls._parse(head, body)
         except ValueError as exc:
             raise InvalidMessage("did not receive a valid HTTP request") from exc
 
     @classmethod
-    def _parse(cls, head: bytes) -> Request:
+    def _parse(cls, head: bytes, body: bool) -> Request:
         request_line, headers = parse_head(head)
         match = _is_request_line(request_line)
         if match is None:
             if request_line.isascii():
                 raise ValueError(f"invalid HTTP request line: {show(request_line)}")
             raise ValueError(f"non-ASCII HTTP request line: {show(request_line)}")
+        method, path, protocol = match.groups()
+        if body:
+            check_request_body(headers, protocol)
         # A request with a body could hide a second request in it from a proxy on the way.
-        if "Transfer-Encoding" in headers:
+        elif "Transfer-Encoding" in headers:
             raise ValueError("transfer codings aren't supported")
         # Some devices send Content-Length: 0.
-        if not set(headers.get_all("Content-Length")) <= {"0"}:
+        elif not set(headers.get_all("Content-Length")) <= {"0"}:
             raise ValueError("unsupported request body")
-        method, path, protocol = match.groups()
         return cls(path, headers, method, protocol)
 
     def serialize(self) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+import contextlib
 import errno
 import os
 import socket
@@ -13,7 +14,7 @@ from typing import Any
 
 import gevent
 
-__all__ = ["BACKLOG", "Acceptor", "create_listener", "create_unix_listener"]
+__all__ = ["BACKLOG", "Acceptor", "create_listener", "create_unix_listener", "remove_socket"]
 
 # Connections accepted in one turn of the loop, so that a flood of them does not starve
 # those that are open.
@@ -61,8 +62,9 @@ def create_unix_listener(path: str | bytes, backlog: int = BACKLOG) -> socket.so
         try:
             sock.bind(path)
         except OSError as exc:
-            if exc.errno != errno.EADDRINUSE or not _is_stale(path):
+            if exc.errno != errno.EADDRINUSE:
                 raise
+            _check_stale(path)
             os.unlink(path)
             sock.bind(path)
         sock.listen(backlog)
@@ -72,16 +74,30 @@ def create_unix_listener(path: str | bytes, backlog: int = BACKLOG) -> socket.so
     return sock
 
 
-def _is_stale(path: str | bytes) -> bool:
-    """Whether there is a socket at the path, and no process that listens on it."""
+def remove_socket(path: str | bytes) -> None:
+    """Remove the file of a Unix socket, if there is one."""
+    # In Linux's abstract namespace there is none: that is a ValueError.
+    with contextlib.suppress(OSError, ValueError):
+        os.unlink(path)
+
+
+def _check_stale(path: str | bytes) -> None:
+    """Check that there is a socket at the path, and no process that listens on it.
+
+    Raises:
+        OSError: there is something else, or such a process.
+    """
     if not stat.S_ISSOCK(os.lstat(path).st_mode):
-        return False
+        raise FileExistsError(errno.EEXIST, "what is there is not a socket", os.fsdecode(path))
     probe = _socket.socket(socket.AF_UNIX)
     probe.setblocking(False)
     try:
-        return probe.connect_ex(path) == errno.ECONNREFUSED
+        stale = probe.connect_ex(path) == errno.ECONNREFUSED
     finally:
         probe.close()
+    if not stale:
+        reason = "address in use: another process listens there"
+        raise OSError(errno.EADDRINUSE, reason, os.fsdecode(path))
 
 
 class Acceptor:

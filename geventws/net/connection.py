@@ -120,6 +120,13 @@ class Connection(Sender):
             self._settle()
         self._emit()
 
+    def _say_goodbye(self, code: int, reason: str) -> None:
+        """Send a close frame, behind the message that is being sent in fragments, if any."""
+        if self._fragmenting is not None and self.state is State.OPEN:
+            self._goodbye = code, reason
+        else:
+            self._begin_close(code, reason)
+
     def wait_closed(self, timeout: float | None = None) -> bool:
         """Wait until the connection is closed, whoever closes it.
 

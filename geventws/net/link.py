@@ -90,7 +90,7 @@ class Link(stream.Stream):
             self._begin_closing()
 
     def _write_head(self, data: bytes) -> None:
-        """Hand a head of the opening handshake over."""
+        """Hand HTTP over: a head of the opening handshake, or a response."""
         self._write(data)
 
     def _write_pongs(self, pongs: list[bytes]) -> None:

@@ -7,6 +7,7 @@ cdef Py_ssize_t LARGE, TURN_BYTES, TURN_COST
 
 cdef class Sender(receiving.Receiver):
     cdef public object _fragmenting
+    cdef public tuple _goodbye
 
     @cython.locals(state=hubs.HubState)
     cdef _prepare_to_send(self, bint between=*)

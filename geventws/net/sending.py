@@ -36,12 +36,14 @@ TURN_COST = 2048
 class Sender(receiving.Receiver):
     """What an application does to send."""
 
-    __slots__ = ("_fragmenting",)
+    __slots__ = ("_fragmenting", "_goodbye")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # The greenlet that sends a message in fragments.
         self._fragmenting: Any = None
+        # The close code and reason that wait for the end of that message.
+        self._goodbye: tuple[int, str] | None = None
 
     def send(
         self,
@@ -200,7 +202,16 @@ class Sender(receiving.Receiver):
         finally:
             if opcode is not None:
                 self._fragmenting = None
+                if self._goodbye is not None:
+                    self._close_after_message(*self._goodbye)
                 self._wake_senders()
+
+    def _close_after_message(self, code: int, reason: str) -> None:
+        """Send the close frame that has waited, unless the message ended the connection."""
+        if self._protocol.state is State.OPEN and not self._broken:
+            self._protocol.send_close(code, reason)
+            self._settle()
+            self._emit_elsewhere()
 
     @contextlib.contextmanager
     def batch(self) -> Iterator[None]:

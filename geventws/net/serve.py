@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import socket
@@ -13,16 +14,19 @@ from geventws.core.deflate_negotiation import enable_server_permessage_deflate
 from geventws.core.extensions import ServerExtensionFactory
 from geventws.core.http11 import SERVER
 from geventws.core.server_handshake import ServerHandshake
-from geventws.net.acceptor import BACKLOG, create_listener, create_unix_listener
+from geventws.net.acceptor import BACKLOG, create_listener, create_unix_listener, remove_socket
+from geventws.net.activation import check_listening
+from geventws.net.capacity import Capacity
 from geventws.net.logs import LoggerLike
 from geventws.net.options import ConnectionOptions, check_compression
 from geventws.net.server import Server
-from geventws.net.server_connection import (
+from geventws.net.server_connection import ServerConnection
+from geventws.net.server_opening import (
     Handler,
+    HTTPGateway,
     ProcessRequest,
     ProcessResponse,
     SelectSubprotocol,
-    ServerConnection,
     ServerOpening,
 )
 
@@ -45,6 +49,8 @@ def serve(
     process_request: ProcessRequest | None = None,
     process_response: ProcessResponse | None = None,
     server_header: str | None = SERVER,
+    http: Callable[..., Any] | None = None,
+    max_connections: int | None = None,
     open_timeout: float | None = 10,
     ping_interval: float | None = 20,
     ping_timeout: float | None = 20,
@@ -92,7 +98,13 @@ def serve(
         process_response: called with the connection, the `Request`, and the `Response`;
             changes the response, or returns another.
         server_header: value of the ``Server`` header; None leaves it out.
-        open_timeout: seconds for TLS and the client's request; None waits for ever.
+        http: a WSGI application for all requests that ask for no WebSocket; the hooks above
+            do not see these. None refuses them with 426.
+        max_connections: connections, of any kind, that are served at the same time; further
+            ones get a 503 with ``Retry-After``. None allows nine tenths of the descriptors
+            that the process may open: the rest is for what the handlers open.
+        open_timeout: seconds for TLS and the client's request, and with ``http`` for each
+            further request; None waits for ever.
         ping_interval: seconds between pings that keep the connection alive; None sends none.
         ping_timeout: seconds to wait for a pong before closing with 1011; None waits for
             ever.
@@ -116,8 +128,10 @@ def serve(
 
     Raises:
         OSError: it cannot listen there.
-        ValueError: arguments contradict each other.
+        TypeError: an argument is of the wrong type.
+        ValueError: arguments contradict each other, or a socket does not listen.
     """
+    _check_callables(handler, http)
     options = ConnectionOptions(
         ping_interval, ping_timeout, close_timeout, max_size, max_fragments, max_queue, write_limit
     )
@@ -128,24 +142,53 @@ def serve(
         extensions=extensions,
         subprotocols=subprotocols,
     )
-    if sock is None:
-        sock = create_listener(host, port, **kwargs)
-    elif host is not None or port is not None:
-        raise ValueError("host and port are incompatible with sock")
-    elif kwargs:
-        raise TypeError(f"unexpected arguments beside sock: {', '.join(kwargs)}")
+    capacity = Capacity(max_connections)
+    logger = logger or logging.getLogger("geventws.server")
+    sock = _listen(host, port, sock, kwargs)
+    gateway = http and _make_gateway(
+        http, sock.getsockname(), secure=ssl is not None, idle_timeout=open_timeout, logger=logger
+    )
     return Server(
         sock,
         handler,
         opening=ServerOpening(
-            handshake, select_subprotocol, process_request, process_response, server_header
+            handshake, select_subprotocol, process_request, process_response, server_header, gateway
         ),
         options=options,
         ssl=ssl,
         open_timeout=open_timeout,
+        capacity=capacity,
         logger=logger,
         create_connection=create_connection,
     )
+
+
+def _check_callables(handler: object, http: object) -> None:
+    if not callable(handler):
+        raise TypeError(f"the handler must be callable, not {type(handler).__name__}")
+    if http is not None and not callable(http):
+        raise TypeError(f"http must be a WSGI application, not {type(http).__name__}")
+
+
+def _listen(
+    host: str | None, port: int | None, sock: socket.socket | None, kwargs: dict[str, Any]
+) -> socket.socket:
+    """Return a socket that listens."""
+    if sock is None:
+        return create_listener(host, port, **kwargs)
+    if host is not None or port is not None:
+        raise ValueError("host and port are incompatible with sock")
+    if kwargs:
+        raise TypeError(f"unexpected arguments beside sock: {', '.join(kwargs)}")
+    check_listening(sock, "sock")
+    return sock
+
+
+def _make_gateway(application: Callable[..., Any], address: Any, **options: Any) -> HTTPGateway:
+    # Only here, because pywsgi takes time and memory that most servers need not spend.
+    from geventws.net.http import WSGIGateway
+
+    return WSGIGateway(application, address, **options)
 
 
 def unix_serve(
@@ -169,13 +212,15 @@ def unix_serve(
     """
     if (path is None) is (sock is None):
         raise ValueError("unix_serve() needs a path, or a socket as sock")
-    if sock is None:
-        assert path is not None
-        sock = create_unix_listener(os.fspath(path), kwargs.pop("backlog", BACKLOG))
+    if path is None:
+        return serve(handler, sock=sock, **kwargs)
+    path = os.fspath(path)
+    sock = create_unix_listener(path, kwargs.pop("backlog", BACKLOG))
     try:
         server = serve(handler, sock=sock, **kwargs)
     except BaseException:
         sock.close()
+        remove_socket(path)
         raise
-    server.unix_path = None if path is None else os.fspath(path)
+    server.unix_path = path
     return server

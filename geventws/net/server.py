@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import _socket
-import contextlib
 import logging
 import os
 import socket
 import ssl as ssl_module
-import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Self
 
 import gevent
@@ -17,18 +15,16 @@ from gevent.event import Event
 
 from geventws.core.frames import Close, CloseCode
 from geventws.core.journal import Line
-from geventws.core.states import Side, State
-from geventws.net.acceptor import Acceptor
+from geventws.core.states import Side
+from geventws.net.acceptor import Acceptor, remove_socket
+from geventws.net.capacity import Capacity
 from geventws.net.hubs import HubState, get_hub_state
 from geventws.net.logs import LoggerLike, log_safely
 from geventws.net.options import ConnectionOptions
-from geventws.net.server_connection import (
-    CRASHES,
-    Handler,
-    ServerConnection,
-    ServerOpening,
-    ServerShutdown,
-)
+from geventws.net.roster import Roster
+from geventws.net.server_connection import CRASHES, ServerConnection, ServerShutdown
+from geventws.net.server_opening import Handler, ServerOpening
+from geventws.net.signals import free_signals, on_signals
 from geventws.net.syscalls import OwnTransport
 from geventws.net.tls import TLSTransport
 from geventws.net.transport import Transport, set_nodelay
@@ -52,6 +48,7 @@ class Server:
         options: ConnectionOptions,
         ssl: ssl_module.SSLContext | None = None,
         open_timeout: float | None = 10,
+        capacity: Capacity | None = None,
         logger: LoggerLike | None = None,
         create_connection: Callable[..., ServerConnection] | None = None,
     ) -> None:
@@ -71,10 +68,8 @@ class Server:
         self._create_connection = create_connection or ServerConnection
         self._state: HubState | None = None
         self._acceptor: Acceptor | None = None
-        # The greenlet of each connection, from accepting to the end of its handler.
-        self._greenlets: dict[Any, ServerConnection | None] = {}
-        # Connections that the hub closes, after their greenlet has ended.
-        self._survivors: weakref.WeakSet[ServerConnection] = weakref.WeakSet()
+        self._roster = Roster()
+        self._capacity = capacity or Capacity(None)
         self._stopped = Event()
 
     # Life.
@@ -99,13 +94,31 @@ class Server:
         """Whether connections are accepted."""
         return self._acceptor is not None
 
-    def serve_forever(self) -> None:
-        """Accept connections until `shutdown` is called, by this or another greenlet."""
+    def serve_forever(
+        self, *, signals: Iterable[int] | None = None, stop_timeout: float | None = 10
+    ) -> None:
+        """Accept connections until `shutdown` is called, or until a signal says so.
+
+        Args:
+            signals: which signals shut the server down, so that this returns; a second one
+                ends the process at once. Afterwards they do again what they did before. None
+                takes SIGTERM and SIGINT, but leaves alone a signal that the program handles
+                by `signal.signal`, and both if it uses `gevent.signal_handler`, or if this is
+                not the main greenlet of the main thread. ``()`` takes none.
+            stop_timeout: seconds that handlers have after a signal, as for `shutdown`.
+
+        Raises:
+            RuntimeError: the server was shut down.
+            ValueError: signals were given outside of the main thread.
+        """
         self.start()
         try:
-            self._stopped.wait()
+            if signals is None:
+                signals = free_signals()
+            with on_signals(signals, lambda: self.shutdown(timeout=stop_timeout)):
+                self._stopped.wait()
         finally:
-            self.shutdown()
+            self.shutdown(timeout=stop_timeout)
 
     def stop(self, timeout: float | None = 10) -> None:
         """Shut down; the name that gevent's servers have for it."""
@@ -140,7 +153,7 @@ class Server:
             gevent.spawn(self.shutdown, code, reason, timeout, close_connections=close_connections)
             return
         first = not self.closing
-        if not first and gevent.getcurrent() in self._greenlets:
+        if not first and gevent.getcurrent() in self._roster.greenlets:
             # Two handlers that shut the server down must not wait for each other.
             return
         # A bad code or reason is an error before anything is closed.
@@ -150,11 +163,13 @@ class Server:
             self._log(logging.INFO, "server closing")
             self._close_listener()
         if close_connections:
-            self._close_connections(code, reason)
+            self._roster.close(code, reason)
         try:
-            self._join(timeout)
+            self._roster.join(timeout)
         finally:
             if first:
+                if summary := self._roster.summary():
+                    self._log(logging.INFO, "%s", summary)
                 self._log(logging.INFO, "server closed")
                 self._stopped.set()
         self._stopped.wait(timeout)
@@ -167,42 +182,7 @@ class Server:
             self._acceptor = None
         self.socket.close()
         if self.unix_path is not None:
-            # In Linux's abstract namespace there is no file: that is a ValueError.
-            with contextlib.suppress(OSError, ValueError):
-                os.unlink(self.unix_path)
-
-    def _close_connections(self, code: int, reason: str) -> None:
-        for ws in list(self._greenlets.values()):
-            if ws is None:
-                continue
-            if ws.state is not State.CONNECTING:
-                ws._begin_close(code, reason)
-            elif not ws._close_due:
-                ws._interrupt_opening(ServerShutdown())
-            else:
-                # It is refused already, and only waits for the client to go.
-                ws._lost()
-
-    def _join(self, timeout: float | None) -> None:
-        """Wait for the handlers; after the timeout, kill them and abort their connections."""
-        others = [greenlet for greenlet in self._greenlets if greenlet is not gevent.getcurrent()]
-        survivors = list(self._survivors)
-        with gevent.Timeout(timeout, False):  # type: ignore[arg-type]
-            gevent.joinall(others)
-            for survivor in survivors:
-                survivor._wait_ended()
-        for survivor in survivors:
-            survivor._lost()
-        late = [greenlet for greenlet in others if not greenlet.dead]
-        for greenlet in late:
-            ws = self._greenlets.get(greenlet)
-            greenlet.kill(block=False)
-            if ws is not None:
-                ws._lost()
-        gevent.joinall(late, timeout=1)
-        for greenlet in late:
-            # One that was killed before it began could not do it itself.
-            self._greenlets.pop(greenlet, None)
+            remove_socket(self.unix_path)
 
     def __enter__(self) -> Self:
         self.start()
@@ -216,7 +196,7 @@ class Server:
     @property
     def connections(self) -> set[ServerConnection]:
         """The connections that are open now; a new set at each call."""
-        return {ws for ws in self._greenlets.values() if ws is not None and ws.state is State.OPEN}
+        return self._roster.connections
 
     def fileno(self) -> int:
         """Return the descriptor of the listening socket."""
@@ -230,24 +210,33 @@ class Server:
     # Connections.
 
     def _accepted(self, sock: _socket.socket, address: Any) -> None:
-        """Serve a connection; called in the hub."""
-        greenlet = ServingGreenlet(self._serve, sock, address)
-        self._greenlets[greenlet] = None
+        """Serve a connection, or refuse it; called in the hub."""
+        greenlets = self._roster.greenlets
+        admitted = self._capacity.admits(greenlets, len(greenlets))
+        if not admitted and not self._capacity.may_refuse():
+            sock.close()
+            return
+        greenlet = ServingGreenlet(self._serve, sock, address, admitted)
+        greenlets[greenlet] = None
+        if not admitted:
+            self._capacity.refuses(greenlet)
         greenlet.start()
 
     def _accept_failed(self, exc: OSError) -> None:
         self._log(logging.ERROR, "cannot accept connections for now", exc=exc)
 
-    def _serve(self, sock: _socket.socket, address: Any) -> None:
+    def _serve(self, sock: _socket.socket, address: Any, admitted: bool) -> None:
         """Serve a connection, in its greenlet, from which no exception escapes."""
         ws = None
         code = CloseCode.INTERNAL_ERROR
         try:
             ws = self._make_connection(sock, address)
-            self._greenlets[gevent.getcurrent()] = ws
+            self._roster.greenlets[gevent.getcurrent()] = ws
             if self.closing:
                 ws._interrupt_opening(ServerShutdown())
-            if ws._open(self._opening):
+            if not admitted:
+                self._refuse(ws)
+            elif ws._open(self._opening):
                 ws._run(self.handler)
         except gevent.GreenletExit:
             # Killed: the greenlet ends at once, and the hub does the closing handshake.
@@ -255,17 +244,18 @@ class Server:
         except CRASHES as exc:
             self._log(logging.ERROR, "unexpected internal error", exc=exc)
         finally:
-            self._greenlets.pop(gevent.getcurrent(), None)
+            self._roster.greenlets.pop(gevent.getcurrent(), None)
             if ws is None:
                 sock.close()
             else:
-                self._leave(ws, code)
+                self._roster.leave(ws, code)
 
-    def _leave(self, ws: ServerConnection, code: int) -> None:
-        """Let the hub close a connection that nobody serves any more, if it is not over."""
-        if not ws._ended:
-            self._survivors.add(ws)
-            ws._begin_close(code)
+    def _refuse(self, ws: ServerConnection) -> None:
+        """Tell a client that there is no room for it."""
+        if self._capacity.news():
+            limit = self._capacity.limit
+            self._log(logging.WARNING, "%d connections are all that is allowed", limit)
+        ws._turn_away(self._opening)
 
     def _make_connection(self, sock: _socket.socket, address: Any) -> ServerConnection:
         set_nodelay(sock)

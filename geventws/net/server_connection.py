@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import functools
+import enum
 import logging
-from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any
 
 import gevent
 
 from geventws.core.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
 from geventws.core.frames import CloseCode
-from geventws.core.http11 import SERVER, Request, RequestReader, Response
-from geventws.core.server_handshake import Accepted, ServerHandshake, log_label, plain_response
+from geventws.core.http11 import Request, RequestReader, Response
+from geventws.core.server_handshake import Accepted, log_label, plain_response
 from geventws.core.states import State
+from geventws.net.capacity import RETRY_AFTER
 from geventws.net.opening import OpeningConnection, http_date
+from geventws.net.server_opening import Handler, ServerOpening
 
-__all__ = ["CRASHES", "ServerConnection", "ServerOpening", "ServerShutdown"]
+__all__ = ["CRASHES", "Phase", "ServerConnection", "ServerShutdown"]
 
 # What counts as a crash of the user's code. A timeout that nobody caught is one, and so is
 # `sys.exit()`: it must not end the server. A kill is not, and Ctrl-C passes on.
@@ -26,50 +27,26 @@ CRASHES = (Exception, gevent.Timeout, SystemExit)
 
 REJECTED = "connection rejected (%d %s)"
 
-Handler = Callable[[Any], object]
-SelectSubprotocol = Callable[[Any, Sequence[str]], str | None]
-ProcessRequest = Callable[[Any, Request], Response | None]
-ProcessResponse = Callable[[Any, Request, Response], Response | None]
-
-
-class ServerOpening(NamedTuple):
-    """How a server does opening handshakes; the functions get the connection first."""
-
-    handshake: ServerHandshake
-    select_subprotocol: SelectSubprotocol | None = None
-    process_request: ProcessRequest | None = None
-    process_response: ProcessResponse | None = None
-    server_header: str | None = SERVER
-
-    def accept(self, ws: ServerConnection, request: Request) -> Accepted:
-        """Check a request and make the response that accepts it."""
-        select = self.select_subprotocol
-        return self.handshake.accept(
-            request,
-            date=http_date(),
-            server_header=self.server_header,
-            select_subprotocol=None if select is None else functools.partial(select, ws),
-        )
-
-    def refuse(self, exc: Exception) -> Response:
-        """Make the response that refuses a request because of an exception."""
-        return self.handshake.refuse(exc, date=http_date(), server_header=self.server_header)
-
-    def unavailable(self) -> Response:
-        """Make the response of a server that shuts down."""
-        return plain_response(
-            503, "Server is shutting down.\n", date=http_date(), server_header=self.server_header
-        )
-
 
 class ServerShutdown(Exception):
     """The server shuts down while an opening handshake is under way."""
 
 
+class Phase(enum.Enum):
+    """What a connection does before it is a WebSocket."""
+
+    # It waits for the first request, or does the opening handshake.
+    HANDSHAKE = enum.auto()
+    # A WSGI application answers a request.
+    EXCHANGE = enum.auto()
+    # The request was answered, and another may come.
+    IDLE = enum.auto()
+
+
 class ServerConnection(OpeningConnection):
     """A WebSocket connection of a server; `geventws.serve` gives it to the handler."""
 
-    __slots__ = ("server", "username")
+    __slots__ = ("_phase", "server", "username")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -77,6 +54,7 @@ class ServerConnection(OpeningConnection):
         self.server: Any = None
         # Who it is, for handlers, where the server asked.
         self.username: str | None = None
+        self._phase = Phase.HANDSHAKE
 
     def respond(self, status: int | HTTPStatus, text: str) -> Response:
         """Make an HTTP response with a plain text, to be returned by ``process_request``.
@@ -89,9 +67,50 @@ class ServerConnection(OpeningConnection):
 
     def _open(self, opening: ServerOpening) -> bool:
         """Do the opening handshake; return whether the connection is open."""
-        head = self._receive_request(opening)
-        if head is None:
-            return False
+        early: bytes | None = b""
+        while early is not None:
+            received = self._receive_request(opening, early)
+            if received is None:
+                return False
+            head, early = received
+            request = None if opening.http is None else opening.http.request(head)
+            if request is None:
+                self._protocol.receive_data(early)
+                return self._open_websocket(opening, head)
+            early = self._answer_http(opening, request, head, early)
+        return False
+
+    def _answer_http(
+        self, opening: ServerOpening, request: Request, head: bytes, early: bytes
+    ) -> bytes | None:
+        """Let the WSGI application answer a request.
+
+        Args:
+            opening: how the server does opening handshakes.
+            request: the request.
+            head: its head.
+            early: what arrived behind the head.
+
+        Returns:
+            What arrived behind the request; None once the connection is closed.
+        """
+        assert opening.http is not None
+        self._request = request
+        self._phase = Phase.EXCHANGE
+        self._note_request("<", request)
+        self._emit()
+        rest = opening.http.exchange(self, head + early)
+        if rest is None:
+            self._close_opening(linger=True)
+            self._wait_ended()
+            return None
+        self._request = None
+        self._phase = Phase.IDLE
+        self._set_deadline(opening.http.idle_timeout)
+        return rest
+
+    def _open_websocket(self, opening: ServerOpening, head: bytes) -> bool:
+        self._phase = Phase.HANDSHAKE
         try:
             request = Request.parse(head)
         except InvalidMessage as exc:
@@ -104,24 +123,41 @@ class ServerConnection(OpeningConnection):
         self._emit()
         return self._answer(opening, request)
 
-    def _receive_request(self, opening: ServerOpening) -> bytes | None:
-        """Return the request's head; None if there was none, and the connection is closed."""
+    def _turn_away(self, opening: ServerOpening) -> None:
+        """Answer the request, whatever it is, that there is no room."""
+        if self._receive_request(opening) is not None:
+            response = opening.unavailable("Too many connections.\n")
+            response.headers["Retry-After"] = str(RETRY_AFTER)
+            self._reject(response)
+
+    def _receive_request(
+        self, opening: ServerOpening, early: bytes = b""
+    ) -> tuple[bytes, bytes] | None:
+        """Return a request's head, and what arrived behind it.
+
+        None if there was none, and the connection is closed.
+
+        Args:
+            opening: how the server does opening handshakes.
+            early: what has arrived already.
+        """
         journal = self._protocol.journal
         reader = RequestReader()
         stage, failure = "TLS handshake", "TLS handshake failed"
         try:
-            self._shake_tls()
+            if self._phase is Phase.HANDSHAKE:
+                self._shake_tls()
             stage, failure = "handshake request", "no valid HTTP request"
-            while (head := reader.receive_data(self._receive_opening())) is None:
-                pass
+            while not early or (head := reader.receive_data(early)) is None:
+                early = self._receive_opening()
             self._set_deadline(None)
-            self._protocol.receive_data(reader.leftover)
-            return head
+            return head, reader.leftover
         except TimeoutError:
             journal.debug_line(f"- timed out waiting for {stage}")
         except ServerShutdown:
-            # Before the end of the TLS handshake nothing can be said.
-            if stage == "handshake request":
+            # Before the end of the TLS handshake nothing can be said, and between two requests
+            # the answer would be taken for that to the next.
+            if stage == "handshake request" and self._phase is Phase.HANDSHAKE:
                 # Without lingering, since browsers keep spare connections open; what lies
                 # unread would make TCP reset the connection, and the response be lost.
                 with contextlib.suppress(OSError):
@@ -134,7 +170,8 @@ class ServerConnection(OpeningConnection):
                 return None
             journal.debug_line(f"! {failure}", exc=exc)
         except EOFError:
-            journal.debug_line(f"! {failure}", exc=reader.eof())
+            if self._phase is Phase.HANDSHAKE:
+                journal.debug_line(f"! {failure}", exc=reader.eof())
         except OSError as exc:
             journal.debug_line(f"! {failure}", exc=exc)
         self._close_opening(linger=False)

@@ -8,7 +8,9 @@ import functools
 import gc
 import os
 import socket
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
 import gevent
@@ -18,6 +20,7 @@ from gevent.event import Event
 from gevent.monkey import get_original
 from gevent.queue import Queue
 
+import geventws
 from geventws import ClientConnection, ServerConnection, connect, serve
 from geventws.core.extensions import Extension
 from geventws.core.frames import Frame
@@ -33,6 +36,52 @@ PATIENCE = 10
 
 # The native one, under monkey patching, too.
 start_thread = get_original("_thread", "start_new_thread")
+
+
+class Program:
+    """A server in a process of its own, which tells its port in the first line it prints.
+
+    Args:
+        source: the program.
+        args: its arguments.
+        command: what runs it; None runs this Python.
+        options: for `subprocess.Popen`.
+    """
+
+    def __init__(
+        self, source: str, *args: str, command: Sequence[str] | None = None, **options: Any
+    ) -> None:
+        environ = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(geventws.__file__))}
+        self.process = subprocess.Popen(
+            [*(command or [sys.executable]), "-c", source, *args],
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+        assert self.process.stdout is not None
+        self.port = int(self.process.stdout.readline() or 0)
+        self.uri = f"ws://{HOST}:{self.port}/"
+
+    def signal(self, number: int) -> None:
+        """Send the process a signal."""
+        self.process.send_signal(number)
+
+    def end(self) -> tuple[int, str, str]:
+        """Wait for the end: the exit code, and what was written to stdout and stderr.
+
+        Where nothing is patched, no greenlet of ours runs meanwhile.
+        """
+        out, err = self.process.communicate(timeout=PATIENCE)
+        return self.process.returncode, out, err
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.process.kill()
+        self.process.communicate()
 
 
 class Hold:

@@ -139,9 +139,8 @@ def test_what_is_no_socket_is_kept(kind: str, tmp_path: pathlib.Path) -> None:
         path.write_text("precious")
     else:
         path.mkdir()
-    with pytest.raises(OSError) as raised:
+    with pytest.raises(FileExistsError, match="not a socket.*precious"):
         create_unix_listener(str(path))
-    assert raised.value.errno == errno.EADDRINUSE
     assert path.exists()
 
 
@@ -227,7 +226,7 @@ with geventws.serve(echo, "127.0.0.1", 0, open_timeout=None) as server:
         assert early.recv(10) == "still here"
         for sock in clients:
             sock.close()
-        while len(server._greenlets) > 1:
+        while len(server._roster.greenlets) > 1:
             gevent.sleep(0.01)
         with geventws.connect("ws://127.0.0.1:%d" % server.address[1]) as late:
             late.send("hello")

@@ -108,7 +108,7 @@ def test_records_about_the_server_have_no_connection(
     with serving(echo, logger=make_logger(logging.INFO, collect)) as server:
         with connect(uri_of(server)):
             pass
-        until(lambda: not server._greenlets)
+        until(lambda: not server._roster.greenlets)
     assert [hasattr(record, "websocket") for record in collect.records] == [
         False,
         True,
@@ -166,7 +166,7 @@ def misbehave(server: Any) -> None:
     with RawClient(address) as peer:
         # Neither reads, nor answers pings, nor the close frame.
         peer.send_frame(Opcode.TEXT, b"flood")
-        until(lambda: not server._greenlets)
+        until(lambda: not server._roster.greenlets)
     with RawClient(address) as peer:
         for _ in range(100):
             peer.send_frame(Opcode.TEXT, b"x")
@@ -245,7 +245,7 @@ def test_adapters(level: int, make_logger: Callable[..., logging.Logger]) -> Non
         with RawClient(server.address, open=False) as peer:
             peer.sock.shutdown(1)
             assert peer.recv_eof()
-        until(lambda: not server._greenlets)
+        until(lambda: not server._roster.greenlets)
     messages = server_log.messages
     opened = next(message for message in messages if message.endswith("connection open"))
     connection_id = opened.split()[0]
@@ -339,7 +339,7 @@ def test_logging_that_raises_breaks_nothing(
             ws.send("hello")
             assert ws.recv() == "hello"
         assert ws.close_code == 1000
-        until(lambda: not server._greenlets)
+        until(lambda: not server._roster.greenlets)
     # It is not hidden either.
     assert "broken logging" in capsys.readouterr().err
 

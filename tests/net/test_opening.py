@@ -115,8 +115,8 @@ def test_peer_that_never_reads_the_refusal() -> None:
     with serving(echo, process_request=process_request, close_timeout=0.2) as server:
         with RawClient(server.address, open=False) as peer:
             peer.send_bytes(peer.request())
-            until(lambda: server._greenlets)
-            until(lambda: not server._greenlets)
+            until(lambda: server._roster.greenlets)
+            until(lambda: not server._roster.greenlets)
             head = peer.sock.recv(15)
             assert head == b"HTTP/1.1 200 OK"
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import resource
 import signal
-import subprocess
-import sys
 import time
 from typing import Any
 
@@ -17,7 +14,6 @@ import gevent.monkey
 import pytest
 from gevent.event import Event
 
-import geventws
 from geventws import (
     ConnectionClosed,
     ConnectionClosedError,
@@ -33,6 +29,7 @@ from tests.net.support import (
     HOST,
     PATIENCE,
     Hold,
+    Program,
     echo,
     raw_client,
     server_tls,
@@ -179,8 +176,8 @@ def test_shutdown_answers_what_was_accepted_but_not_begun() -> None:
         with RawClient(server.address, open=False) as peer:
             # The hub accepts, and the connection's greenlet has not run when we go on.
             started = time.monotonic()
-            gevent.spawn(until, lambda: server._greenlets)
-            while not server._greenlets:
+            gevent.spawn(until, lambda: server._roster.greenlets)
+            while not server._roster.greenlets:
                 gevent.sleep(0)
             server.shutdown()
             assert peer.recv_response().status_code == 503
@@ -190,7 +187,7 @@ def test_shutdown_answers_what_was_accepted_but_not_begun() -> None:
 def test_shutdown_in_a_tls_handshake() -> None:
     with serving(echo, ssl=server_tls()) as server:
         with RawClient(server.address, open=False) as peer:
-            until(lambda: list(server._greenlets.values()) not in ([], [None]))
+            until(lambda: list(server._roster.greenlets.values()) not in ([], [None]))
             server.shutdown()
             assert peer.recv_eof()
 
@@ -236,7 +233,7 @@ def test_timeout_of_shutdown_kills_handlers(caplog: pytest.LogCaptureFixture) ->
         until(lambda: server.connections)
         server.shutdown(timeout=0.1)
         assert ended == [gevent.GreenletExit]
-        assert server._greenlets == {}
+        assert server._roster.greenlets == {}
         peer.recv_eof()
     assert records_of(caplog, "ERROR") == []
 
@@ -270,7 +267,7 @@ def test_shutdown_from_a_handler() -> None:
             for ws in (one, two):
                 assert ws.wait_closed(PATIENCE)
                 assert ws.close_code == 1001
-        until(lambda: not server._greenlets)
+        until(lambda: not server._roster.greenlets)
 
 
 def test_shutdown_from_two_handlers() -> None:
@@ -334,32 +331,18 @@ print("bye", flush=True)
 
 @pytest.mark.parametrize("kind", ["gevent", "stdlib"])
 def test_shutdown_from_a_signal_handler(kind: str) -> None:
-    root = os.path.dirname(os.path.dirname(geventws.__file__))
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, kind],
-        env={**os.environ, "PYTHONPATH": root},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        port = int(process.stdout.readline())
+    with Program(PROGRAM, kind) as program:
         # Connections are accepted in order: once the second is served, the first is accepted.
-        with RawClient((HOST, port), open=False) as late, connect(f"ws://{HOST}:{port}/") as ws:
+        with RawClient((HOST, program.port), open=False) as late, connect(program.uri) as ws:
             late.send_bytes(b"GET / HTTP/1.1\r\n")
             ws.send("hello")
             assert ws.recv() == "hello"
-            os.kill(process.pid, signal.SIGTERM)
+            program.signal(signal.SIGTERM)
             with pytest.raises(ConnectionClosedOK):
                 ws.recv(PATIENCE)
             assert ws.close_code == 1001
             assert late.recv_response().status_code == 503
-        out, err = process.communicate(timeout=PATIENCE)
-    finally:
-        process.kill()
-        process.wait()
-    assert (process.returncode, out, err) == (0, "handler ended\nbye\n", "")
+        assert program.end() == (0, "handler ended\nbye\n", "")
 
 
 # Handlers.
@@ -488,7 +471,7 @@ def test_shutdown_waits_for_connections_of_killed_handlers(
         with RawClient(server.address) as peer:
             frame = peer.recv_close()
             assert frame is not None
-            until(lambda: not server._greenlets)
+            until(lambda: not server._roster.greenlets)
             stopping = gevent.spawn(server.shutdown)
             stopping.join(0.05)
             assert not stopping.dead
@@ -501,9 +484,9 @@ def test_shutdown_waits_for_connections_of_killed_handlers(
 
 def test_greenlet_is_killed_before_it_begins() -> None:
     with serving(echo) as server, RawClient(server.address, open=False) as peer:
-        while not server._greenlets:
+        while not server._roster.greenlets:
             gevent.sleep(0)
-        gevent.killall(list(server._greenlets))
+        gevent.killall(list(server._roster.greenlets))
         peer.recv_eof()
 
 
@@ -560,7 +543,7 @@ def test_two_thousand_idle_connections() -> None:
     logger = logging.Logger("quiet", logging.WARNING)
     asleep = Event()
     clients: list[RawClient] = []
-    with serving(lambda ws: asleep.wait(), logger=logger) as server:
+    with serving(lambda ws: asleep.wait(), logger=logger, ping_interval=None) as server:
         try:
             gc.collect()
             before = greenlet_count()
@@ -590,5 +573,5 @@ def test_finished_connections_leave_nothing_behind() -> None:
         peer.close()
         assert ws.wait_closed(PATIENCE)
         del ws
-    assert server._greenlets == {}
-    assert len(server._survivors) == 0
+    assert server._roster.greenlets == {}
+    assert len(server._roster.survivors) == 0

@@ -349,7 +349,7 @@ def test_silence_for_what_is_not_http(data: bytes, caplog: pytest.LogCaptureFixt
             except ConnectionResetError:
                 pass
         assert answer == b""
-        until(lambda: not server._greenlets)
+        until(lambda: not server._roster.greenlets)
     assert [record.getMessage() for record in caplog.records][1:-2] == ["connection closed"]
 
 
@@ -694,7 +694,7 @@ def test_client_that_leaves_during_process_request(caplog: pytest.LogCaptureFixt
             assert blocked.wait(PATIENCE)
             peer.reset()
         go_on.set()
-        until(lambda: not server._greenlets)
+        until(lambda: not server._roster.greenlets)
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
     assert caplog.records[-3].getMessage() == "connection closed"
 
@@ -805,4 +805,4 @@ def test_peer_that_does_not_close_after_a_refusal() -> None:
         with RawClient(server.address, open=False) as peer:
             peer.send_bytes(b"POST / HTTP/1.1\r\nHost: x\r\n\r\n")
             assert peer.recv_response().status_code == 405
-            until(lambda: not server._greenlets)
+            until(lambda: not server._roster.greenlets)

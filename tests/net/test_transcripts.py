@@ -84,7 +84,7 @@ def serving(handler: Callable[[Any], object], **options: Any) -> Iterator[Any]:
     """A server that shuts down after all is over."""
     with serve(handler, HOST, 0, compression=None, **options) as server:
         yield server
-        until(lambda: not server._greenlets)
+        until(lambda: not server._roster.greenlets)
 
 
 def connecting(server: Any, path: str = "", **options: Any) -> Any:
@@ -719,7 +719,12 @@ def test_client_that_does_not_trust_the_server(logs: Logs) -> None:
 def test_shutdown(logs: Logs) -> None:
     with serving(forget) as server:
         with RawClient(server.address) as open_one, RawClient(server.address, open=False) as late:
-            until(lambda: len(server._greenlets) == 2 and None not in server._greenlets.values())
+            until(
+                lambda: (
+                    len(server._roster.greenlets) == 2
+                    and None not in server._roster.greenlets.values()
+                )
+            )
             stopping = gevent.spawn(server.shutdown)
             assert late.recv_response().status_code == 503
             close_politely(open_one)
@@ -753,6 +758,7 @@ def test_shutdown(logs: Logs) -> None:
         ws DEBUG x half-closing TCP connection
         ws DEBUG = connection is CLOSED
         ws INFO  connection closed
+        -- INFO  1 connection closed with 1001, 1 handshake answered with 503
         -- INFO  server closed
         """,
     )
