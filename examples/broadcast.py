@@ -9,7 +9,6 @@ Look at them with ``python -m geventws connect ws://127.0.0.1:8765``, or any oth
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 
 import gevent
@@ -37,7 +36,6 @@ if __name__ == "__main__":
     parser.add_argument("--port", default=8765, type=int, help="port to listen on")
     args = parser.parse_args()
     with geventws.serve(listen, args.host, args.port, max_size=100) as server:
-        gevent.signal_handler(signal.SIGINT, server.shutdown)
         print(f"Listening at ws://{args.host}:{server.address[1]}", file=sys.stderr, flush=True)
         gevent.spawn(announce, server)
         server.serve_forever()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
@@ -73,6 +72,5 @@ if __name__ == "__main__":
         server = geventws.serve(chat, args.host, args.port, process_request=page, max_size=4096)
     except OSError as exc:
         parser.error(f"cannot listen on port {args.port}: {exc}; choose another one with --port")
-    gevent.signal_handler(signal.SIGINT, server.shutdown)
     print(f"Chat at http://{args.host}:{server.address[1]}/  (Ctrl-C ends it)", flush=True)
     server.serve_forever()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import time
 from collections import deque
 from pathlib import Path
@@ -63,7 +62,6 @@ if __name__ == "__main__":
     parser.add_argument("--port", default=8000, type=int, help="port to listen on")
     args = parser.parse_args()
     with geventws.serve(watch, args.host, args.port, process_request=page, max_size=100) as server:
-        gevent.signal_handler(signal.SIGINT, server.shutdown)
         print(f"Dashboard at http://{args.host}:{server.address[1]}/  (Ctrl-C ends it)", flush=True)
         gevent.spawn(measure, server)
         server.serve_forever()

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from dataclasses import asdict, dataclass
-
-import gevent
 
 import geventws
 
@@ -68,6 +65,5 @@ class Auction:
 if __name__ == "__main__":
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 8765
     with geventws.serve(Auction().handler, "127.0.0.1", port) as server:
-        gevent.signal_handler(signal.SIGINT, server.shutdown)
         print(f"Auction at ws://127.0.0.1:{server.address[1]}", flush=True)
         server.serve_forever()

@@ -14,10 +14,7 @@ FIRST = 3
 def systemd_sockets() -> list[socket.socket]:
     """Take over the listening sockets that systemd hands to this process, once.
 
-    ::
-
-        sockets = geventws.systemd_sockets()
-        server = geventws.serve(handler, sock=sockets[0])
+    Give them to `serve` as ``sock``.
 
     Returns:
         The sockets, in the order of the unit; none if the process was not started by a

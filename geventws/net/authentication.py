@@ -31,8 +31,9 @@ def basic_auth(
 
     ::
 
-        auth = geventws.basic_auth("staff", check_credentials=is_employee)
-        server = geventws.serve(handler, "", 443, ssl=context, process_request=auth)
+        auth = geventws.basic_auth("staff", ("alice", "secret"))
+        with geventws.serve(handler, "127.0.0.1", 8765, process_request=auth) as server:
+            server.serve_forever()
 
     Without valid credentials the client gets a 401; with them, the handler finds
     ``ws.username``. They are readable for everybody on the way: use TLS.

@@ -36,7 +36,7 @@ def route(
         from werkzeug.routing import Map, Rule
 
         def channel(ws, name):
-            ...
+            ws.send(f"this is {name}")
 
         url_map = Map([Rule("/channel/<name>", endpoint=channel)])
         with geventws.route(url_map, "127.0.0.1", 8765) as server:

@@ -15,7 +15,6 @@ from geventws.core.extensions import ServerExtensionFactory
 from geventws.core.http11 import SERVER
 from geventws.core.server_handshake import ServerHandshake
 from geventws.net.acceptor import BACKLOG, create_listener, create_unix_listener, remove_socket
-from geventws.net.activation import check_listening
 from geventws.net.capacity import Capacity
 from geventws.net.logs import LoggerLike
 from geventws.net.options import ConnectionOptions, check_compression
@@ -129,7 +128,7 @@ def serve(
     Raises:
         OSError: it cannot listen there.
         TypeError: an argument is of the wrong type.
-        ValueError: arguments contradict each other, or a socket does not listen.
+        ValueError: arguments contradict each other.
     """
     _check_callables(handler, http)
     options = ConnectionOptions(
@@ -180,7 +179,6 @@ def _listen(
         raise ValueError("host and port are incompatible with sock")
     if kwargs:
         raise TypeError(f"unexpected arguments beside sock: {', '.join(kwargs)}")
-    check_listening(sock, "sock")
     return sock
 
 

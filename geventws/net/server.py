@@ -17,6 +17,7 @@ from geventws.core.frames import Close, CloseCode
 from geventws.core.journal import Line
 from geventws.core.states import Side
 from geventws.net.acceptor import Acceptor, remove_socket
+from geventws.net.activation import check_listening
 from geventws.net.capacity import Capacity
 from geventws.net.hubs import HubState, get_hub_state
 from geventws.net.logs import LoggerLike, log_safely
@@ -79,10 +80,12 @@ class Server:
 
         Raises:
             RuntimeError: the server was shut down.
+            ValueError: its socket does not listen.
         """
         if self.closing:
             raise RuntimeError("the server was shut down; make another with serve()")
         if self._acceptor is None:
+            check_listening(self.socket, "sock")
             self._state = get_hub_state()
             self._acceptor = Acceptor(
                 self.socket, self._state.hub, self._accepted, self._accept_failed
@@ -109,7 +112,7 @@ class Server:
 
         Raises:
             RuntimeError: the server was shut down.
-            ValueError: signals were given outside of the main thread.
+            ValueError: signals were given outside of the main thread, or see `start`.
         """
         self.start()
         try:

@@ -14,7 +14,8 @@ from geventws.net.client import connect
 from geventws.net.client_connection import ClientConnection
 from geventws.net.hubs import get_hub_state
 from geventws.net.serve import serve
-from geventws.net.server_connection import Handler, ServerConnection
+from geventws.net.server_connection import ServerConnection
+from geventws.net.server_opening import Handler
 from geventws.net.transport import own_socket
 
 __all__ = ["ADDRESS", "RunningServer", "connection_pair"]

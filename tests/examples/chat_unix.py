@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import runpy
-import signal
 import sys
 from pathlib import Path
-
-import gevent
 
 import geventws
 
 chat = runpy.run_path(str(Path(__file__).resolve().parents[2] / "examples" / "chat.py"))
 
 server = geventws.unix_serve(chat["chat"], sys.argv[1], process_request=chat["page"], max_size=4096)
-gevent.signal_handler(signal.SIGINT, server.shutdown)
 print("Chat at", sys.argv[1], flush=True)
 server.serve_forever()

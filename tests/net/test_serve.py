@@ -6,6 +6,7 @@ import functools
 import inspect
 import os
 import pathlib
+import signal
 import socket
 import ssl
 import stat
@@ -27,6 +28,7 @@ from geventws.testing import RawClient
 from tests.net.support import (
     HOST,
     PATIENCE,
+    Program,
     authority,
     client_tls,
     echo,
@@ -110,6 +112,44 @@ def test_arguments_for_the_socket() -> None:
             check(connect(uri_of(server)))
 
 
+REUSING = """
+import os, sys, geventws
+
+server = geventws.serve(
+    lambda ws: ws.send(str(os.getpid())), "127.0.0.1", int(sys.argv[1]), reuse_port=True
+)
+print(server.address[1], flush=True)
+server.serve_forever()
+"""
+
+
+def test_two_processes_on_one_port() -> None:
+    with Program(REUSING, "0") as one, Program(REUSING, str(one.port)) as other:
+        assert other.port == one.port
+        expected = {str(program.process.pid) for program in (one, other)}
+        answers: set[Any] = set()
+        # The kernel spreads by the client's port: that it never does is one in 2 ** 99.
+        for _ in range(100):
+            with connect(one.uri) as ws:
+                answers.add(ws.recv(PATIENCE))
+            if answers == expected:
+                break
+        assert answers == expected
+        # Whoever goes leaves the port to the other.
+        one.signal(signal.SIGTERM)
+        assert one.end() == (0, "", "")
+        with connect(other.uri) as ws:
+            assert ws.recv(PATIENCE) == str(other.process.pid)
+
+
+def test_socket_that_does_not_listen() -> None:
+    with socket.socket() as sock:
+        sock.bind((HOST, 0))
+        server = serve(echo, sock=sock)
+        with pytest.raises(ValueError, match="sock does not listen: call its listen"):
+            server.start()
+
+
 @pytest.mark.parametrize("module", [socket, gevent.socket], ids=["stdlib", "gevent"])
 def test_existing_socket(module: Any) -> None:
     sock = module.create_server((HOST, 0)) if module is socket else module.socket()
@@ -150,11 +190,43 @@ def test_arguments_that_contradict_a_socket(
         ({"max_queue": (1, 2)}, ValueError, "greater than or equal to low"),
         ({"write_limit": (1, -1)}, ValueError, "positive or equal to zero"),
         ({"unknown": 1}, TypeError, "unknown"),
+        ({"http": "app"}, TypeError, "http must be a WSGI application, not str"),
+        ({"max_connections": 0}, ValueError, "max_connections must be at least 1"),
     ],
 )
-def test_bad_arguments(arguments: dict[str, Any], exception: type[Exception], message: str) -> None:
+def test_bad_arguments(
+    arguments: dict[str, Any],
+    exception: type[Exception],
+    message: str,
+    tmp_path: pathlib.Path,
+) -> None:
     with pytest.raises(exception, match=message):
         serve(echo, HOST, 0, **arguments)
+    with pytest.raises(exception, match=message):
+        unix_serve(echo, tmp_path / "socket", **arguments)
+    # Nothing is left behind.
+    assert not (tmp_path / "socket").exists()
+
+
+def test_handler_that_is_no_function() -> None:
+    with pytest.raises(TypeError, match="the handler must be callable, not int"):
+        serve(42, HOST, 0)  # type: ignore[arg-type]
+
+
+def test_path_that_is_no_socket(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "page.html").write_text("precious")
+    with pytest.raises(FileExistsError, match="not a socket.*page.html"):
+        unix_serve(echo, tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_text() == "precious"
+
+
+def test_bad_arguments_leave_a_socket_of_the_user_alone(tmp_path: pathlib.Path) -> None:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(tmp_path / "socket"))
+        sock.listen()
+        with pytest.raises(TypeError, match="http"):
+            unix_serve(echo, sock=sock, http=42)
+        assert sock.fileno() != -1
 
 
 def test_defaults_are_those_of_websockets() -> None:
