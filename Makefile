@@ -1,6 +1,8 @@
 # make demo   a chat room in the browser        make test   everything that must hold
 # make bench  how fast it is, and its peers     BENCH="--only a,b --rounds 9 --plot bench.png"
 # make docs   the documentation                 make release-check   what a release must pass
+# make compliance  what Autobahn|Testsuite says COMPLIANCE=--all
+# make fuzz   inputs that nobody thought of     SECONDS=60 FUZZ="frames uris"
 #
 # Needs Python >= 3.11, pip, and make; bench needs a C compiler. Each command makes its own
 # virtual environment. PYTHON=/path/to/python chooses another interpreter than the one found.
@@ -11,6 +13,12 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python;
 
 HOST ?= 127.0.0.1
 PORT ?= 8000
+
+# CPU time for each target of fuzzing.
+SECONDS ?= 60
+
+# Autobahn|Testsuite; another command needs none of ours.
+WSTEST = .venv-wstest/bin/wstest
 
 # Which build the tests must find: compiled modules where there is a C compiler that finds
 # Python's headers, plain Python where not. PURE runs plain Python in any case.
@@ -30,7 +38,7 @@ RUFF_FORMAT = --line-length 100 --target-version py311
 SOURCES = geventws tests examples docs setup.py pytest_geventws.py
 PYTEST = .venv/bin/python -m pytest
 
-.PHONY: demo test matrix lint types coverage docs bench dist release-check clean python
+.PHONY: demo test matrix lint types coverage docs bench compliance fuzz dist release-check clean python
 
 demo: .venv-demo/installed
 	@.venv-demo/bin/python examples/chat.py --host $(HOST) --port $(PORT)
@@ -76,8 +84,15 @@ release-check: dist
 bench: .venv-bench/compiled
 	@.venv-bench/bin/python -m tests.bench $(BENCH)
 
+compliance: .venv/compiled $(filter .venv-wstest/%,$(WSTEST:bin/wstest=installed))
+	.venv/bin/python -m tests.compliance --wstest "$(WSTEST)" $(COMPLIANCE)
+
+fuzz: .venv-fuzz/compiled
+	.venv-fuzz/bin/python -m tests.fuzz --seconds $(SECONDS) $(FUZZ)
+
 clean:
-	rm -rf .venv .venv-demo .venv-bench .venv-dist build dist *.egg-info docs/_build .coverage
+	rm -rf .venv .venv-demo .venv-bench .venv-dist .venv-wstest .venv-fuzz build dist *.egg-info
+	rm -rf docs/_build .coverage
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find geventws -name "*.so" -delete
 
@@ -119,6 +134,16 @@ endef
 
 .venv-dist/installed: | python
 	$(call environment,.venv-dist,build twine)
+
+.venv-fuzz/installed: setup.cfg setup.py pyproject.toml | python
+	$(call environment,.venv-fuzz,--editable .[fuzz],GEVENTWS_PURE_PYTHON=1)
+
+.venv-fuzz/compiled: $(COMPILED) | .venv-fuzz/installed
+	$(call compile,.venv-fuzz)
+
+.venv-wstest/installed: tests/compliance/requirements.txt tests/compliance/install.py | python
+	$(PYTHON) -m tests.compliance.install .venv-wstest
+	@touch $@
 
 .venv/docs: .venv/installed
 	.venv/bin/python -m pip install --quiet --editable .[docs]

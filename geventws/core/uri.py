@@ -21,6 +21,10 @@ _FORBIDDEN = re.compile(r"[\s\x00-\x20\x7f-\x9f]")
 # does not know.
 _HOST_NAME = re.compile(r"[-a-z0-9._~!$&'()*+,;=]+")
 
+# RFC 6874, section 2: "ZoneID = 1*( unreserved / pct-encoded )". Percent-encoding is not for
+# operating systems.
+_ZONE = re.compile(r"[-A-Za-z0-9._~]+")
+
 # RFC 3987, section 3.1 converts the non-ASCII characters and nothing else, so that what is
 # percent-encoded already stays as it is.
 _PRINTABLE_ASCII = "".join(map(chr, range(0x21, 0x7F)))
@@ -127,7 +131,10 @@ def host_of(parts: urllib.parse.SplitResult) -> str:
     host = parts.hostname
     if "[" in parts.netloc:
         # RFC 6874, section 2: the percent sign before a zone identifier is itself encoded.
-        return str(ipaddress.IPv6Address(host.replace("%25", "%", 1)))
+        address, percent, zone = host.replace("%25", "%", 1).partition("%")
+        if percent and not _ZONE.fullmatch(zone):
+            raise ValueError(f"invalid zone identifier: {ascii(zone)[1:-1]}")
+        return str(ipaddress.IPv6Address(address)) + percent + zone
     if not host.isascii():
         host = host.encode("idna").decode().lower()
     if not _HOST_NAME.fullmatch(host):

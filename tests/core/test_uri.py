@@ -58,6 +58,8 @@ INVALID = {
     "ws://localhost:http/": "Port could not be cast",
     "ws://localhost:8_0/": "Port could not be cast",
     "ws://[::1/": "Invalid IPv6 URL",
+    "ws://[fe80::1%25]/": "invalid zone identifier: ",
+    "ws://[fe80::1%25ethé]/": "invalid zone identifier: eth\\xe9",
     # what Python's parser says of these differs between its versions
     "ws://[v1.x]/": "",
     "ws://[::g]/": "",

@@ -1,0 +1,1 @@
+"""Fuzzing of the ground floor: ``make fuzz`` searches, ``make test`` replays what was found."""

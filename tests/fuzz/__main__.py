@@ -1,0 +1,93 @@
+"""Fuzz the targets one after the other: ``make fuzz``, or ``python -m tests.fuzz``.
+
+What was reached stays in ``build/fuzz``, where the next run goes on. An input that breaks
+something is printed: add it to the target's corpus, which ``make test`` replays.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib
+import pathlib
+import subprocess
+import sys
+
+from tests.fuzz.corpus import TARGETS, load, save
+
+BUILD = pathlib.Path(__file__).resolve().parents[2] / "build/fuzz"
+
+# Bytes of an input: enough for two-byte lengths and a head of several lines. Seconds for one:
+# a thousand times what it takes. MiB of memory, of which the fuzzer needs 60 itself.
+LIMITS = ["-max_len=1024", "-timeout=20", "-rss_limit_mb=256"]
+
+# Bytes of an input that is kept for `make test`.
+MAX_KEPT = "-max_len=200"
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60, help="CPU time for each target")
+    parser.add_argument(
+        "--keep", action="store_true", help="instead, add what was reached to the corpora"
+    )
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(TARGETS))
+    arguments = parser.parse_args()
+    if unknown := set(arguments.targets) - set(TARGETS):
+        parser.error(f"no target {', '.join(sorted(unknown))}")
+    return arguments
+
+
+def spread(target: str, folder: pathlib.Path) -> None:
+    """Write the corpus and the dictionary as libFuzzer reads them."""
+    for data in load(target):
+        (folder / hashlib.sha1(data).hexdigest()).write_bytes(data)
+    tokens = importlib.import_module(f"tests.fuzz.targets.{target}").TOKENS
+    lines = ["".join(f"\\x{byte:02x}" for byte in token) for token in tokens]
+    folder.with_name("dictionary").write_text("".join(f'"{line}"\n' for line in lines))
+
+
+def fuzz(target: str, seconds: float, *arguments: str) -> int:
+    """Run libFuzzer; return its exit status."""
+    command = [sys.executable, "-m", "tests.fuzz.search", target, str(seconds), *arguments]
+    return subprocess.run(command).returncode
+
+
+def search(target: str, seconds: float) -> bool:
+    """Fuzz a target; return whether all was well."""
+    folder = BUILD / target / "reached"
+    folder.mkdir(parents=True, exist_ok=True)
+    spread(target, folder)
+    before = set(folder.parent.iterdir())
+    options = [f"-dict={folder.parent}/dictionary", f"-artifact_prefix={folder.parent}/"]
+    status = fuzz(target, seconds, *LIMITS, *options, "-print_final_stats=1", str(folder))
+    for path in set(folder.parent.iterdir()) - before:
+        print(f"{path.name}: add this to tests/fuzz/corpus/{target}.txt\n{path.read_bytes()!r}")
+    return not status
+
+
+def keep(target: str) -> None:
+    """Add to the corpus what reaches something that it does not reach, if it is short."""
+    reached, known = BUILD / target / "reached", BUILD / target / "known"
+    known.mkdir(exist_ok=True)
+    spread(target, known)
+    fuzz(target, 3600, "-merge=1", MAX_KEPT, str(known), str(reached))
+    save(target, [path.read_bytes() for path in known.iterdir()])
+
+
+def main() -> None:
+    """Fuzz, and fail if something was found."""
+    arguments = parse_arguments()
+    targets = arguments.targets or TARGETS
+    if arguments.keep:
+        for target in targets:
+            keep(target)
+        return
+    failed = [target for target in targets if not search(target, arguments.seconds)]
+    if failed:
+        sys.exit(f"something was found: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()

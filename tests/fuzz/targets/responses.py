@@ -1,0 +1,71 @@
+"""Responses, their bodies included, and what a client makes of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from geventws.core.body import body_reader
+from geventws.core.client_handshake import ClientHandshake
+from geventws.core.deflate_negotiation import enable_client_permessage_deflate
+from geventws.core.exceptions import InvalidHandshake
+from geventws.core.http11 import MAX_BODY_SIZE, Response, ResponseReader
+from geventws.core.uri import parse_uri
+from tests.fuzz.chunks import ways_to_cut
+
+TOKENS = [
+    b"HTTP/1.1 101 Switching Protocols\r\n",
+    b"HTTP/1.1 200 OK\r\n",
+    b"HTTP/1.0 200 OK\r\n",
+    b"\r\n\r\n",
+    b"Connection: Upgrade\r\n",
+    b"Upgrade: websocket\r\n",
+    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n",
+    b"Sec-WebSocket-Protocol: chat\r\n",
+    b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits=12\r\n",
+    b"Content-Length: 5\r\n",
+    b"Transfer-Encoding: chunked\r\n",
+    b"5;x=y\r\nhello\r\n0\r\n\r\n",
+]
+
+HANDSHAKE = ClientHandshake(
+    parse_uri("ws://localhost/"),
+    extensions=enable_client_permessage_deflate(None),
+    subprotocols=["chat", "superchat"],
+)
+# RFC 6455, section 1.3.
+HANDSHAKE.key = "dGhlIHNhbXBsZSBub25jZQ=="
+
+
+def check(data: bytes) -> None:
+    """Read a response: the first byte chooses how it is cut, and whether a proxy sent it."""
+    if not data:
+        return
+    proxy = data[0] & 1 == 1
+    outcomes = [read(pieces, proxy) for pieces in ways_to_cut(data[1:], data[0] // 2 % 8)]
+    assert outcomes[1:] == outcomes[:-1], outcomes
+    response = outcomes[0][0]
+    if isinstance(response, Response):
+        assert len(response.body) <= MAX_BODY_SIZE
+        try:
+            HANDSHAKE.process_response(response)
+        except InvalidHandshake as exc:
+            assert str(exc)
+
+
+def read(pieces: list[bytes], proxy: bool) -> tuple[Any, bytes]:
+    """Return a response, or what is wrong with it, and what lies behind it."""
+    reader = ResponseReader(proxy=proxy)
+    try:
+        for number, piece in enumerate(pieces, 1):
+            response = reader.receive_data(piece)
+            if response is not None:
+                # What follows a body is nobody's: the connection is closed.
+                has_body = not proxy and body_reader(response.status_code, response.headers)
+                rest = b"" if has_body else b"".join(pieces[number:])
+                return response, reader.leftover + rest
+        return reader.receive_eof(), b""
+    except EOFError as exc:
+        return str(exc), b""
+    except InvalidHandshake as exc:
+        # An error may name what had arrived of a line, which depends on how it was cut.
+        return type(exc).__name__, b""
