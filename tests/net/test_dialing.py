@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import pathlib
 import socket
 from typing import Any
@@ -14,12 +15,14 @@ from geventws import (
     InvalidStatus,
     State,
     connect,
+    serve,
     unix_connect,
 )
 from geventws.testing import RawPeer, RawServer
 from tests.net.support import (
     HOST,
     PATIENCE,
+    black_hole,
     client_tls,
     echo,
     free_port,
@@ -44,6 +47,65 @@ def test_unknown_name() -> None:
 def test_no_unix_socket(tmp_path: pathlib.Path) -> None:
     with pytest.raises(FileNotFoundError):
         unix_connect(tmp_path / "socket")
+
+
+class Names:
+    """Look-ups of names that this machine does not know."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **addresses: list[Any]) -> None:
+        self._original = _socket.getaddrinfo
+        self._addresses = addresses
+        # What was looked up.
+        self.asked: list[str] = []
+        monkeypatch.setattr(_socket, "getaddrinfo", self)
+
+    def __call__(self, host: Any, port: Any, *args: Any) -> Any:
+        if args[-1:] == (socket.AI_NUMERICHOST,):
+            return self._original(host, port, *args)
+        self.asked.append(host)
+        addresses = self._addresses[host.partition(".")[0].replace("-", "_")]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", address) for address in addresses]
+
+
+def test_dead_address_does_not_eat_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(echo) as server, black_hole() as dead:
+        Names(monkeypatch, double=[dead, server.address])
+        with connect("ws://double.invalid/", open_timeout=PATIENCE) as ws:
+            assert ws.remote_address == server.address
+
+
+def test_all_addresses_are_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    with black_hole() as one, black_hole() as other:
+        Names(monkeypatch, double=[one, other])
+        with pytest.raises(TimeoutError, match="timed out while connecting"):
+            connect("ws://double.invalid/", open_timeout=0.4)
+
+
+def test_name_outside_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(echo) as server:
+        names = Names(monkeypatch, xn__mller_kva=[server.address])
+        with connect("ws://müller.invalid/") as ws:
+            assert ws.request.headers["Host"] == "xn--mller-kva.invalid"
+        assert names.asked == ["xn--mller-kva.invalid"]
+
+
+def test_ipv6() -> None:
+    with serve(echo, "::1", 0) as server:
+        with connect(f"ws://[::1]:{server.address[1]}/") as ws:
+            assert ws.request.headers["Host"] == f"[::1]:{server.address[1]}"
+            assert ws.remote_address[:2] == server.address[:2]
+
+
+def test_timeout_of_tcp() -> None:
+    with black_hole() as (host, port):
+        with pytest.raises(TimeoutError, match="timed out while connecting"):
+            connect(f"ws://{host}:{port}/", timeout=0.1)
+    with serving(echo) as server:
+        # It is over once there is a connection.
+        with connect(uri_of(server), timeout=0.1) as ws:
+            gevent.sleep(0.15)
+            ws.send("hello")
+            assert ws.recv() == "hello"
 
 
 def test_all_errors() -> None:

@@ -17,6 +17,7 @@ from gevent._hub_local import get_hub_if_exists
 from gevent.event import Event
 
 from geventws import (
+    BackgroundConnection,
     ConnectionClosed,
     Headers,
     InvalidMessage,
@@ -341,6 +342,18 @@ def test_threads_leave_nothing_behind() -> None:
 
     uri = f"ws://{HOST}:{free_port()}/"
     assert gevent.get_hub().threadpool.apply(in_thread) is None
+
+
+def test_in_the_background() -> None:
+    handler = Codes()
+    with serving(handler) as server:
+        for ws in reconnect(uri_of(server), background=True):
+            assert isinstance(ws, BackgroundConnection)
+            assert ws.recv() == "hello"
+            if len(handler.seen) == 1:
+                break
+        until(lambda: len(handler.seen) == 2)
+    assert handler.seen == [1000, 1000]
 
 
 # As a context manager.
