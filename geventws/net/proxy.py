@@ -23,8 +23,8 @@ def get_proxy(uri: WebSocketURI) -> str | None:
     if urllib.request.proxy_bypass(f"{uri.host}:{uri.port}"):
         return None
     proxies = urllib.request.getproxies()
-    # RFC 6455, section 4.1: "favoring a SOCKS5 proxy [...] over a proxy for HTTPS connections
-    # [...] over a proxy for HTTP connections"; before them, one for WebSockets alone.
+    # RFC 6455, section 4.1 prefers a SOCKS5 proxy to one for HTTPS, and that to one for HTTP;
+    # before them comes one for WebSockets alone.
     names = ("wss", "socks", "https") if uri.secure else ("ws", "socks", "https", "http")
     for name in names:
         if name in proxies:
