@@ -229,7 +229,8 @@ class ServerConnection(OpeningConnection):
         try:
             handler(self)
         except CRASHES as exc:
-            if isinstance(exc, ConnectionClosed) and self.state is not State.OPEN:
+            over = self._broken or self.state is not State.OPEN
+            if isinstance(exc, ConnectionClosed) and over:
                 # The connection's own end comes first in the log.
                 self.close()
                 self._log_crash(exc)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+import socket
 from collections.abc import Callable, Iterator
 from ssl import SSLCertVerificationError
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import gevent
 import pytest
 from gevent import GreenletExit
+from gevent.event import Event
 
 from geventws import InvalidStatus, Opcode, connect, serve
 from geventws.testing import KEY, RawClient, RawServer
@@ -471,6 +473,38 @@ def test_tcp_reset(logs: Logs) -> None:
         ws DEBUG < EOF
         ws DEBUG > EOF
         ws DEBUG x half-closing TCP connection
+        ws DEBUG = connection is CLOSED
+        ws INFO  connection closed
+        {LOST} <- ConnectionResetError]
+        """,
+        ),
+    )
+
+
+def test_tcp_reset_that_a_send_notices(logs: Logs) -> None:
+    peers: list[RawClient] = []
+    ready = Event()
+
+    def handler(ws: Any) -> None:
+        ready.wait()
+        sock = peers[0].sock
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        # Without the hub in between, as gevent's own `close` would have it.
+        sock._sock.close()
+        ws.send("hello")
+
+    def misbehave(peer: RawClient) -> None:
+        peers.append(peer)
+        ready.set()
+
+    raw_session(handler, misbehave)
+    logs.check(
+        "server",
+        session(
+            OPENING,
+            f"""
+        ws DEBUG > TEXT 'hello' [5 bytes]
+        ws DEBUG ! error while sending data  [ConnectionResetError]
         ws DEBUG = connection is CLOSED
         ws INFO  connection closed
         {LOST} <- ConnectionResetError]

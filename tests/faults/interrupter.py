@@ -1,0 +1,107 @@
+"""Interrupts a greenlet at one of the points where it lets others run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Self
+
+import gevent
+import greenlet
+
+# More switch points than any operation here has.
+MANY = 500
+
+
+class Interruption(gevent.Timeout):
+    """A timeout of somebody else."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+
+
+class Interrupter:
+    """While it is entered, counts the switches away from a greenlet, and interrupts one of them.
+
+    Args:
+        exc: what is raised there: `GreenletExit` is a kill.
+        at: at which of its switches, from 1; 0 only counts.
+        late: how many turns of the loop later: what the greenlet waited for may have happened.
+    """
+
+    def __init__(self, exc: type[BaseException], at: int, late: int) -> None:
+        self.exc, self.at, self.late = exc, at, late
+        # Tells the victim from other greenlets; it may have begun before.
+        self.is_victim: Callable[[Any], bool] = lambda glet: False
+        self.victim: Any = None
+        self.count = 0
+        # The functions of geventws that the victim was in.
+        self.places: set[str] = set()
+        self._loop = gevent.get_hub().loop
+
+    @property
+    def struck(self) -> bool:
+        """Whether the victim came to that point."""
+        return self.count >= self.at > 0
+
+    def _trace(self, event: str, args: Any) -> None:
+        if event not in ("switch", "throw"):
+            return
+        origin, _ = args
+        if origin.dead or (origin is not self.victim and not self._choose(origin)):
+            return
+        self.count += 1
+        self.places.update(_places(origin.gr_frame))
+        if self.count == self.at:
+            self._strike(self.late)
+
+    def _choose(self, origin: Any) -> bool:
+        if self.victim is None and self.is_victim(origin):
+            self.victim = origin
+        return self.victim is origin
+
+    def _strike(self, late: int) -> None:
+        if late:
+            self._loop.run_callback(self._strike, late - 1)
+        else:
+            self.victim.kill(self.exc, block=False)
+
+    def __enter__(self) -> Self:
+        greenlet.settrace(self._trace)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        greenlet.settrace(None)
+
+
+def _places(frame: FrameType | None) -> set[str]:
+    """The functions of geventws on a stack."""
+    places = set()
+    while frame is not None:
+        if "/geventws/" in frame.f_code.co_filename:
+            places.add(frame.f_code.co_name)
+        frame = frame.f_back
+    return places
+
+
+def at_every_switch(
+    run: Callable[[Interrupter], None], exc: type[BaseException], late: int
+) -> set[str]:
+    """Run something once for each switch point of its victim, and interrupt it there.
+
+    Args:
+        run: gets an `Interrupter`, tells it the victim, and enters it.
+        exc: what is raised.
+        late: how late.
+
+    Returns:
+        The functions of geventws in which the victim was interrupted, or on the way.
+    """
+    places: set[str] = set()
+    for at in range(1, MANY):
+        interrupter = Interrupter(exc, at, late)
+        run(interrupter)
+        places |= interrupter.places
+        if not interrupter.struck:
+            return places
+    raise AssertionError("it never ends")
