@@ -6,6 +6,7 @@ import contextlib
 import functools
 import gc
 import logging
+import resource
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
@@ -30,7 +31,7 @@ class Census(NamedTuple):
 
 
 def take_census() -> Census:
-    """Count greenlets of the hub that have not ended, watchers of sockets, sockets, and connections."""
+    """Count the hub's living greenlets, watchers of sockets, sockets, and connections."""
     gc.collect()
     hub, greenlets, watchers = gevent.get_hub(), 0, 0
     for thing in gc.get_objects():
@@ -84,3 +85,9 @@ def leaves_nothing(test: T) -> T:
             test(*args, **kwargs)
 
     return checked  # type: ignore[return-value]
+
+
+def resident_size() -> int:
+    """How many bytes of memory this process has."""
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * resource.getpagesize()

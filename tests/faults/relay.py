@@ -56,12 +56,12 @@ class Relay:
         fault: Fault | None = None,
         *,
         piece: int | None = None,
-        delays: Iterator[float] = iter(()),
+        delays: Iterator[float] | None = None,
     ) -> None:
         self._target = target
         self._fault = fault
         self._piece = piece
-        self._delays = delays
+        self._delays = delays or itertools.repeat(0.0)
         self._listener = socket.socket()
         self._listener.bind((next(_addresses), 0))
         self._listener.listen(1)
@@ -110,7 +110,7 @@ class Relay:
         for start in range(0, len(data), size):
             if self._piece:
                 # Whoever waits for the piece before reads it by itself.
-                gevent.sleep(next(self._delays, 0))
+                gevent.sleep(next(self._delays))
             target.sendall(data[start : start + size])
             self.passed[direction] += data[start : start + size]
 

@@ -6,12 +6,11 @@ import logging
 from bisect import bisect_right
 from typing import Any, Self
 
-import gevent
 from gevent.event import Event
 
 from geventws import ConnectionClosed, ConnectionClosedOK, Opcode, ServerConnection, connect
 from geventws.net.hubs import get_hub_state
-from tests.faults.relay import DOWN, UP, Relay
+from tests.faults.relay import Relay
 from tests.net.support import PATIENCE, client_tls, server_tls, serving, until
 
 Message = str | bytes | list[str] | list[bytes]

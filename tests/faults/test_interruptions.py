@@ -15,8 +15,8 @@ from gevent import GreenletExit
 from geventws import ClientConnection, ConnectionClosed, InvalidHandshake, State, connect
 from geventws.net.server import ServingGreenlet
 from tests.faults.census import leaves_nothing
-from tests.faults.relay import Relay
 from tests.faults.interrupter import Interrupter, Interruption, at_every_switch
+from tests.faults.relay import Relay
 from tests.net.support import PATIENCE, client_tls, echo, pair, server_tls, serving, until, uri_of
 
 LONG = os.environ.get("GEVENTWS_TEST_LONG") == "1"

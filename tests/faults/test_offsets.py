@@ -16,13 +16,11 @@ from geventws import (
     InvalidMessage,
     State,
 )
-from tests.faults.relay import CLOSE, DIRECTIONS, HALF_CLOSE, KINDS, RESET, STALL, UP
-from tests.faults.relay import Fault, Relay
+from tests.faults.relay import CLOSE, DIRECTIONS, HALF_CLOSE, KINDS, STALL, UP, Fault, Relay
 from tests.faults.session import (
     ANSWERS,
     CLOSED,
     FAILED,
-    MESSAGES,
     OPEN,
     SENT,
     End,

@@ -1,0 +1,69 @@
+"""After connections of all fates, nothing is left of them."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import os
+
+import pytest
+from gevent.pool import Pool
+
+from geventws.net.connection import Connection
+from tests.faults.census import leaves_nothing, resident_size
+from tests.faults.fates import ANYWHERE, OWN, TLS, Fate, House, mounted, own
+from tests.net.support import until
+
+LONG = os.environ.get("GEVENTWS_TEST_LONG") == "1"
+
+# How many connections have to end, and how many at a time.
+COUNT = 20_000 if LONG else 200
+AT_ONCE = 50
+
+# By how many bytes the process may have grown, per connection: less than anything that a
+# connection holds. The allocator needs some room, too.
+LEAK, ROOM = 64, 1024 * 1024
+
+HOUSES = {
+    "own": (own, False, OWN),
+    "own-tls": (own, True, OWN + TLS),
+    "mounted": (mounted, False, ANYWHERE),
+    "mounted-tls": (mounted, True, ANYWHERE + TLS),
+}
+
+
+def connections() -> int:
+    """How many connections there are, of whatever state."""
+    return sum(issubclass(type(thing), Connection) for thing in gc.get_objects())
+
+
+@pytest.mark.parametrize("name", HOUSES)
+@pytest.mark.deadline(1200 if LONG else 30)
+@leaves_nothing
+def test_mixed_fates(name: str) -> None:
+    make, tls, fates = HOUSES[name]
+    before = connections()
+    gc.collect()
+    gc.disable()
+    try:
+        with make(tls) as house:
+            meet(house, fates, COUNT // 10)
+            size = resident_size()
+            meet(house, fates, COUNT // len(HOUSES))
+            grown = resident_size() - size
+            # Without the garbage collector: there are no reference cycles.
+            until(lambda: connections() == before)
+    finally:
+        gc.enable()
+    assert grown < COUNT // len(HOUSES) * LEAK + ROOM
+
+
+def meet(house: House, fates: list[Fate], count: int) -> None:
+    """Let so many connections meet their fates."""
+    pool = Pool(AT_ONCE)
+    greenlets = [
+        pool.spawn(fate, house) for fate in itertools.islice(itertools.cycle(fates), count)
+    ]
+    pool.join()
+    for greenlet in greenlets:
+        greenlet.get()
