@@ -61,9 +61,10 @@ class HubState:
         self.waker: Any = None
         # When it last did, on the monotonic clock.
         self.woken = 0.0
-        # Fair sending: what was sent since receivers were woken, and who sent a lot.
+        # Fair sending: what was sent since receivers were woken, and the id of the greenlet that
+        # sent a lot.
         self.spent = 0
-        self.sender: Any = None
+        self.sender = 0
         _all_states.add(self)
 
     def release(self) -> None:

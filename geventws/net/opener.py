@@ -61,6 +61,8 @@ class Opener:
             state.release()
             if exc is not stage:
                 raise
+            # The frames of its traceback refer to it: only the garbage collector would free them.
+            stage.__traceback__ = None
             raise TimeoutError(f"timed out while {stage.doing}") from None
         except BaseException:
             state.release()

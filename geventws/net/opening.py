@@ -78,7 +78,12 @@ class OpeningConnection(Connection):
                 self._opener = None
                 self._read_watcher.stop()
         if self._interruption is not None:
-            raise self._interruption
+            # Whose traceback will refer to us, and to this frame.
+            interruption, self._interruption = self._interruption, None
+            try:
+                raise interruption
+            finally:
+                del interruption
 
     def _wake_opener(self) -> None:
         opener, self._opener = self._opener, None

@@ -210,8 +210,9 @@ class Receiver(endpoint.Endpoint):
                 self._receiver = receiver
                 switch()
         finally:
-            # Whoever leaves, by whatever exception, must not be switched to any more.
-            self._receiver = None
+            # Whoever leaves, by whatever exception, must not be switched to any more; and the
+            # exception, which a greenlet that dies keeps with our frame, must not refer to it.
+            self._receiver = receiver = None
 
     def _wait_with_timeout(self, timeout: float) -> None:
         if self._ended:
@@ -225,6 +226,8 @@ class Receiver(endpoint.Endpoint):
         except gevent.Timeout as exc:
             if exc is not timer:
                 raise
+            # Our frame, which its traceback refers to, refers to it.
+            timer.__traceback__ = None
             raise TimeoutError(f"timed out in {timeout:.1f}s") from None
         finally:
             timer.close()

@@ -130,8 +130,9 @@ class Sender(receiving.Receiver):
         """Let others run, if it is this greenlet that took the whole turn; return whether."""
         state = self._state
         state.spent = 0
-        current = getcurrent()
-        if state.sender is not current:
+        # Not the greenlet itself, which would be kept alive.
+        current = id(getcurrent())
+        if state.sender != current:
             # Many greenlets sent in this turn.
             state.sender = current
             return False

@@ -18,9 +18,11 @@ from tests.wsgi.support import served
 
 # Seconds until silence has consequences.
 SHORT = 0.1
-TIMEOUTS: dict[str, Any] = {
-    "ping_interval": 2 * SHORT,
-    "ping_timeout": 2 * SHORT,
+PATIENT: dict[str, Any] = {"close_timeout": SHORT}
+IMPATIENT: dict[str, Any] = {
+    "open_timeout": SHORT,
+    "ping_interval": SHORT,
+    "ping_timeout": SHORT,
     "close_timeout": SHORT,
 }
 
@@ -60,7 +62,7 @@ class House(NamedTuple):
 
     def connect(self, path: str, **options: Any) -> Any:
         scheme = "ws" if self.tls is None else "wss"
-        options = {"ssl": self.tls, **TIMEOUTS, **options}
+        options = {"ssl": self.tls, **PATIENT, **options}
         return connect(f"{scheme}://{HOST}:{self.port}{path}", **options)
 
     def raw(self, path: str = "/echo", open: bool = True) -> RawClient:
@@ -72,21 +74,28 @@ class House(NamedTuple):
 
 
 @contextlib.contextmanager
-def own(tls: bool) -> Iterator[House]:
+def own(tls: bool, timeouts: dict[str, Any] = PATIENT) -> Iterator[House]:
     """A server of geventws."""
 
     def refuse(ws: Any, request: Request) -> Any:
         return ws.respond(403, "no\n") if request.path == "/refuse" else None
 
-    options = {"process_request": refuse, "open_timeout": 2 * SHORT, **TIMEOUTS}
+    options = {"process_request": refuse, **timeouts}
     with serving(handler, ssl=server_tls() if tls else None, **options) as server:
         yield House(server.address[1], client_tls() if tls else None)
 
 
 @contextlib.contextmanager
+def impatient(tls: bool) -> Iterator[House]:
+    """A server of geventws that does not wait long."""
+    with own(tls, IMPATIENT) as house:
+        yield house
+
+
+@contextlib.contextmanager
 def mounted(tls: bool) -> Iterator[House]:
     """A server of gevent's, whose application is a handler."""
-    websocket = websocket_app(**TIMEOUTS)(handler)
+    websocket = websocket_app(**PATIENT)(handler)
 
     def app(environ: Any, start_response: Any) -> Any:
         if environ["PATH_INFO"] == "/refuse":
@@ -165,11 +174,6 @@ def half_a_request(house: House) -> None:
         peer.send_bytes(b"GET / HT")
 
 
-def deaf_to_pings(house: House) -> None:
-    with house.raw() as peer:
-        assert peer.recv_close() is not None
-
-
 def deaf_to_closing(house: House) -> None:
     with house.raw("/return") as peer:
         assert peer.recv_close() is not None
@@ -193,9 +197,16 @@ def nobody_there(house: House) -> None:
 
 
 def silent(house: House) -> None:
-    """Say nothing until the server has enough: pywsgi never has."""
-    with house.raw(open=False) as peer:
+    """Say nothing until the server has enough."""
+    with contextlib.suppress(OSError), house.raw(open=False) as peer:
         peer.recv_eof()
+
+
+def deaf(house: House) -> None:
+    """Answer no ping, and no close frame."""
+    with contextlib.suppress(EOFError), house.raw() as peer:
+        while peer.recv_frame() is not None:
+            pass
 
 
 def plaintext(house: House) -> None:
@@ -234,11 +245,10 @@ ANYWHERE: list[Fate] = [
     violation,
     bad_request,
     half_a_request,
-    deaf_to_pings,
     deaf_to_closing,
     reads_nothing,
     port_scan,
     nobody_there,
 ]
-OWN: list[Fate] = [*ANYWHERE, silent]
+WHERE_NOBODY_WAITS: list[Fate] = [silent, deaf]
 TLS: list[Fate] = [plaintext, without_trust, half_a_tls_handshake]

@@ -28,7 +28,7 @@ from geventws import (
     State,
     connect,
 )
-from geventws.testing import RawPeer, RawServer
+from geventws.testing import RawClient, RawPeer, RawServer
 from tests.net.support import (
     HOST,
     PATIENCE,
@@ -592,5 +592,61 @@ def test_finished_connections_are_freed_by_reference_counting(
         with serving(hold, **options) as server:
             refs = use(server, hold)
             until(lambda: [ref() for ref in refs] == [None, None])
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("how", ["recv times out", "recv is killed", "connect times out"])
+def test_interrupted_clients_are_freed_by_reference_counting(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("geventws"), "propagate", False)
+    refs: list[weakref.ref[Any]] = []
+
+    def make(*args: Any, **kwargs: Any) -> ClientConnection:
+        ws = ClientConnection(*args, **kwargs)
+        refs.append(weakref.ref(ws))
+        return ws
+
+    def use(server: RawServer) -> None:
+        timeout = 0.01 if how == "connect times out" else PATIENCE
+        with connect(server.uri, create_connection=make, open_timeout=timeout) as ws:
+            ws.recv(timeout=0.001 if how == "recv times out" else None)
+
+    gc.collect()
+    gc.disable()
+    try:
+        with RawServer() as server:
+            user = gevent.spawn(use, server)
+            with server.accept(open=how != "connect times out") as peer:
+                if how == "recv is killed":
+                    until(lambda: refs and refs[0]()._receiver)
+                    user.kill()
+                elif how == "recv times out":
+                    assert peer.recv_close() is not None
+            user.join()
+            # Whoever died keeps its exception, with the frames that it passed through.
+            del user
+            until(lambda: refs and refs[0]() is None)
+    finally:
+        gc.enable()
+
+
+def test_silent_clients_are_freed_by_reference_counting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger("geventws"), "propagate", False)
+    refs: list[weakref.ref[Any]] = []
+
+    def make(*args: Any, **kwargs: Any) -> ServerConnection:
+        ws = ServerConnection(*args, **kwargs)
+        refs.append(weakref.ref(ws))
+        return ws
+
+    gc.collect()
+    gc.disable()
+    try:
+        with serving(Hold(), open_timeout=0.01, create_connection=make) as server:
+            with RawClient(server.address, open=False) as peer:
+                assert peer.recv_eof()
+            until(lambda: refs and refs[0]() is None)
     finally:
         gc.enable()
