@@ -38,7 +38,7 @@ RUFF_FORMAT = --line-length 100 --target-version py311
 SOURCES = geventws tests examples docs setup.py pytest_geventws.py
 PYTEST = .venv/bin/python -m pytest
 
-.PHONY: demo test matrix lint types coverage docs bench compliance fuzz dist release-check clean python faults
+.PHONY: demo test matrix lint types coverage docs bench compliance fuzz dist release-check clean python faults load
 
 demo: .venv-demo/installed
 	@.venv-demo/bin/python examples/chat.py --host $(HOST) --port $(PORT)
@@ -54,12 +54,16 @@ matrix: coverage .venv/compiled
 	GEVENTWS_TEST_DEBUG=1 $(PYTEST) $(IN_PROCESS)
 	GEVENT_LOOP=libuv $(PYTEST) tests/net
 
-IN_PROCESS = --ignore=tests/wsgi --ignore=tests/compat --ignore=tests/cli
+IN_PROCESS = --ignore=tests/wsgi --ignore=tests/compat --ignore=tests/cli --ignore=tests/load
 
 # Each kind of fault at each byte of a session, each kind of interruption at each switch.
 faults: .venv/compiled
 	GEVENTWS_TEST_LONG=1 $(PYTEST) tests/faults
 	GEVENTWS_TEST_LONG=1 GEVENTWS_TEST_PATCH=1 $(PURE) $(PYTEST) tests/faults
+
+# Attacks by a thousand, and ten thousand clients for ten minutes; wants a calm machine.
+load: .venv/compiled
+	GEVENTWS_TEST_LONG=1 $(PYTEST) -s tests/load
 
 coverage: .venv/installed
 	$(PURE) .venv/bin/coverage run -m pytest
