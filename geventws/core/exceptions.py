@@ -41,9 +41,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from geventws.core.escaping import escape
+
 if TYPE_CHECKING:
-    # Types for annotations only: at run time this module imports nothing of ours, which
-    # is what keeps the package free of import cycles.
+    # Types for annotations only: at run time this module imports nothing of ours that imports
+    # anything, which is what keeps the package free of import cycles.
     class CloseLike(Protocol):
         """What `ConnectionClosed` needs of a close frame's content."""
 
@@ -150,7 +152,7 @@ class InvalidURI(WebSocketException):
         self.msg = msg
 
     def __str__(self) -> str:
-        return f"{self.uri} isn't a valid URI: {self.msg}"
+        return f"{escape(self.uri)} isn't a valid URI: {self.msg}"
 
 
 class InvalidProxy(WebSocketException):
@@ -162,7 +164,7 @@ class InvalidProxy(WebSocketException):
         self.msg = msg
 
     def __str__(self) -> str:
-        return f"{self.proxy} isn't a valid proxy: {self.msg}"
+        return f"{escape(self.proxy)} isn't a valid proxy: {self.msg}"
 
 
 class InvalidHandshake(WebSocketException):
@@ -263,7 +265,7 @@ class InvalidHeader(InvalidHandshake):
             return f"missing {self.name} header"
         if self.value == "":
             return f"empty {self.name} header"
-        return f"invalid {self.name} header: {self.value}"
+        return f"invalid {self.name} header: {escape(self.value)}"
 
 
 class InvalidHeaderFormat(InvalidHeader):

@@ -6,6 +6,7 @@ import enum
 import os
 from typing import NamedTuple
 
+from geventws.core.escaping import escape
 from geventws.core.exceptions import ProtocolError
 
 __all__ = ["Close", "CloseCode", "Frame", "Opcode"]
@@ -133,7 +134,7 @@ class Frame(NamedTuple):
             return "''", ""
         if self.opcode is Opcode.CLOSE:
             try:
-                return _shorten(_escape(str(Close.parse(data)))), ""
+                return _shorten(str(Close.parse(data))), ""
             except (ProtocolError, UnicodeDecodeError):
                 return _hex(data), "binary"
         text = self._text(data)
@@ -165,11 +166,6 @@ def _is_readable(text: str) -> bool:
     return all(char.isprintable() or char in "\t\n\r" for char in text)
 
 
-def _escape(text: str) -> str:
-    """Escape what a peer could use to forge log lines."""
-    return text if text.isprintable() else repr(text)[1:-1]
-
-
 def _shorten(text: str) -> str:
     """Cut the middle out of a text that is longer than MAX_LOG_SIZE."""
     if len(text) <= MAX_LOG_SIZE:
@@ -199,7 +195,7 @@ class Close(NamedTuple):
             explanation = "private use"
         else:
             explanation = CLOSE_CODE_EXPLANATIONS.get(self.code, "unknown")
-        return f"{self.code} ({explanation}) {self.reason}".rstrip()
+        return f"{self.code} ({explanation}) {escape(self.reason)}".rstrip()
 
     @classmethod
     def parse(cls, data: bytes) -> Close:

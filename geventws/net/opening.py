@@ -9,6 +9,7 @@ from typing import Any
 
 import gevent
 
+from geventws.core.escaping import escape
 from geventws.core.headers import Headers
 from geventws.core.http11 import Request, Response
 from geventws.core.states import State
@@ -123,9 +124,9 @@ class OpeningConnection(Connection):
     def _note_head(self, prefix: str, first_line: str, headers: Headers) -> None:
         journal = self._protocol.journal
         if journal.debug:
-            journal.debug_line("%s %s", prefix, first_line)
+            journal.debug_line("%s %s", prefix, escape(first_line))
             for name, value in headers.raw_items():
-                journal.debug_line("%s %s: %s", prefix, name, value)
+                journal.debug_line("%s %s: %s", prefix, name, escape(value))
 
     def _close_opening(self, linger: bool) -> None:
         """Close TCP without a WebSocket having been opened.

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Self
 
 import gevent
 from gevent import socket
+from gevent.event import Event
 
 from geventws.net.transport import set_nodelay
 
@@ -70,6 +71,8 @@ class Relay:
         # The client's end and the server's end of it, once there is a client.
         self._ends: list[Any] = []
         self._greenlets = [gevent.spawn(self._run)]
+        # Whether the fault has happened, or there will be none.
+        self.struck = Event()
         # What has passed.
         self.passed = {UP: bytearray(), DOWN: bytearray()}
 
@@ -116,6 +119,7 @@ class Relay:
 
     def _strike(self, source: Any, target: Any) -> None:
         assert self._fault is not None
+        self.struck.set()
         if self._fault.kind == CLOSE:
             self._close_ends()
         elif self._fault.kind == RESET:
@@ -137,6 +141,7 @@ class Relay:
 
     def close(self) -> None:
         """Let go of everything."""
+        self.struck.set()
         gevent.killall(self._greenlets)
         self._listener.close()
         self._close_ends()

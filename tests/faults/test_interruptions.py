@@ -89,7 +89,7 @@ def test_connect(exc: type[BaseException], tls: bool, late: int) -> None:
 
     with serving(echo, **at_server) as server:
         places = at_every_switch(run, exc, late)
-    assert {"_open_transport", "_receive_response"} <= places
+    assert {"dial", "_receive_response"} <= places
     assert ("_shake_tls" in places) is tls
 
 

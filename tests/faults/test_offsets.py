@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 import pytest
+from gevent.lock import BoundedSemaphore
 from gevent.pool import Pool
 
 from geventws import (
@@ -36,8 +37,9 @@ LONG = os.environ.get("GEVENTWS_TEST_LONG") == "1"
 # at each offset.
 STEP = {False: len(KINDS), True: 12}
 
-# Sessions at a time: as many as stalls need to be waited for together.
-AT_ONCE = 200
+# Sessions at a time, as many as wait for the end of a stall together; and those that have not come
+# to their fault yet, so few that no timeout strikes before.
+AT_ONCE, BUSY = 200, 20
 
 # How soon a stall is noticed, in seconds; many sessions open at once.
 HASTY: dict[str, Any] = {
@@ -158,6 +160,8 @@ def cut(kind: str, tls: bool, level: int = logging.INFO) -> None:
 
     def play(fault: Fault) -> str | None:
         session = Session(Relay(house.server.address, fault))
+        busy.acquire()
+        session.relay.struck.rawlink(lambda _: busy.release())
         try:
             house.play(session)
             check(session, fault)
@@ -167,6 +171,7 @@ def cut(kind: str, tls: bool, level: int = logging.INFO) -> None:
             return f"{fault}: {exc}\nclient: {session.client}\nserver: {session.server}"
         return None
 
+    busy = BoundedSemaphore(BUSY)
     with House(tls, level, **(HASTY if kind == STALL else {})) as house:
         passed = house.play(Session(Relay(house.server.address))).relay.passed
         sizes = {direction: len(data) for direction, data in passed.items()}
