@@ -74,22 +74,24 @@ class Opener:
         while True:
             try:
                 return self._open(target, stage)
-            except InvalidStatus as exc:
+            except InvalidStatus as refusal:
+                # In no other frame that it passes through: only the garbage collector would
+                # free the two, and the connection with them.
+                location = location_of(refusal.response)
+                if location is None:
+                    raise
                 redirects += 1
-                target = self._redirected(target, exc, redirects)
+                try:
+                    target = self._redirected(target, location, redirects)
+                except Exception as exc:
+                    raise exc from refusal
 
-    def _redirected(self, target: Target, refusal: InvalidStatus, redirects: int) -> Target:
-        """Return where a refusal redirects to; raise it, if it does not."""
-        location = location_of(refusal.response)
-        if location is None:
-            raise refusal
-        try:
-            if redirects >= MAX_REDIRECTS:
-                raise SecurityError(f"more than {MAX_REDIRECTS} redirects")
-            redirected = target.redirect(location)
-            self.dialer.check_redirect(target, redirected)
-        except Exception as exc:
-            raise exc from refusal
+    def _redirected(self, target: Target, location: str, redirects: int) -> Target:
+        """Return the target to which another redirects."""
+        if redirects >= MAX_REDIRECTS:
+            raise SecurityError(f"more than {MAX_REDIRECTS} redirects")
+        redirected = target.redirect(location)
+        self.dialer.check_redirect(target, redirected)
         return redirected
 
     def _open(self, target: Target, stage: Stage) -> ClientConnection:

@@ -596,7 +596,7 @@ def test_finished_connections_are_freed_by_reference_counting(
         gc.enable()
 
 
-@pytest.mark.parametrize("how", ["recv times out", "recv is killed", "connect times out"])
+@pytest.mark.parametrize("how", ["recv times out", "recv is killed", "connect times out", "refused"])
 def test_interrupted_clients_are_freed_by_reference_counting(
     how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -618,12 +618,16 @@ def test_interrupted_clients_are_freed_by_reference_counting(
     try:
         with RawServer() as server:
             user = gevent.spawn(use, server)
-            with server.accept(open=how != "connect times out") as peer:
+            opens = how not in ("connect times out", "refused")
+            with server.accept(open=opens) as peer:
                 if how == "recv is killed":
                     until(lambda: refs and refs[0]()._receiver)
                     user.kill()
                 elif how == "recv times out":
                     assert peer.recv_close() is not None
+                elif how == "refused":
+                    server.recv_request(peer)
+                    peer.send_bytes(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
             user.join()
             # Whoever died keeps its exception, with the frames that it passed through.
             del user

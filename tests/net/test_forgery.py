@@ -101,6 +101,20 @@ def test_responses(log: Log, line: bytes) -> None:
     log.check("= connection is CLOSED")
 
 
+@pytest.mark.parametrize("location", [b"http://x/", b"ws://x/", b"//[", b""])
+def test_redirects(log: Log, location: bytes) -> None:
+    with RawServer() as server:
+        opening = gevent.spawn(connect, server.uri)
+        with server.accept(open=False) as peer:
+            server.recv_request(peer)
+            head = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: %s\r\n\r\n"
+            peer.send_bytes(head % (location + EVIL_BYTES))
+        with pytest.raises(Exception) as info:
+            opening.get(timeout=PATIENCE)
+    assert str(info.value).isprintable()
+    log.check("= connection is CLOSED")
+
+
 @pytest.mark.parametrize("opcode", [Opcode.TEXT, Opcode.BINARY, Opcode.PING, Opcode.PONG])
 def test_payloads(log: Log, opcode: Opcode) -> None:
     with serving(lambda ws: ws.recv()) as server, RawClient(server.address) as peer:
