@@ -596,7 +596,9 @@ def test_finished_connections_are_freed_by_reference_counting(
         gc.enable()
 
 
-@pytest.mark.parametrize("how", ["recv times out", "recv is killed", "connect times out", "refused"])
+@pytest.mark.parametrize(
+    "how", ["recv times out", "recv is killed", "connect times out", "refused"]
+)
 def test_interrupted_clients_are_freed_by_reference_counting(
     how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
