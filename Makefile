@@ -38,7 +38,7 @@ RUFF_FORMAT = --line-length 100 --target-version py311
 SOURCES = geventws tests examples docs setup.py pytest_geventws.py
 PYTEST = .venv/bin/python -m pytest
 
-.PHONY: demo test matrix lint types coverage docs bench compliance fuzz dist release-check clean python faults load
+.PHONY: demo test matrix lint types coverage docs bench compliance fuzz dist release-check clean python faults load coverage-by-module
 
 demo: .venv-demo/installed
 	@.venv-demo/bin/python examples/chat.py --host $(HOST) --port $(PORT)
@@ -68,6 +68,10 @@ load: .venv/compiled
 coverage: .venv/installed
 	$(PURE) .venv/bin/coverage run -m pytest
 	.venv/bin/coverage report
+
+# Each module by its own test module.
+coverage-by-module: .venv/installed
+	.venv/bin/python -m tests.coverage_by_module
 
 lint: .venv/installed
 	$(RUFF) check $(RUFF_CHECK) $(SOURCES)

@@ -135,24 +135,26 @@ def test_sizes(name: str) -> None:
     assert not too_long, "split: " + "; ".join(too_long)
 
 
-@every_module
-def test_module_has_its_test_module(name: str) -> None:
+def tests_of(name: str) -> pathlib.Path | None:
+    """The path that the test module of a module must have; None if it needs none."""
     parts = name.split(".")
     if len(parts) == 3 and parts[1] in ("core", "net", "testing", "cli"):
-        test = ROOT / "tests" / parts[1] / f"test_{parts[2]}.py"
-    elif len(parts) == 2 and floor_of(name) == SECOND_FLOOR and name not in PACKAGES:
+        return ROOT / "tests" / parts[1] / f"test_{parts[2]}.py"
+    if len(parts) == 2 and floor_of(name) == SECOND_FLOOR and name not in PACKAGES:
         # The doors of WSGI servers; what is no door is tested beside this.
         folder = ROOT / "tests" / ("" if parts[1] == "build" else "wsgi")
-        test = folder / f"test_{parts[1]}.py"
-    elif parts[1:2] == ["compat"]:
-        # Of the packages there, only the outermost does something.
-        if name in PACKAGES and len(parts) > 2:
-            return
+        return folder / f"test_{parts[1]}.py"
+    # Of the packages of `compat`, only the outermost does something.
+    if parts[1:2] == ["compat"] and not (name in PACKAGES and len(parts) > 2):
         own = "install" if name in PACKAGES else parts[-1].strip("_")
-        test = ROOT / "tests" / "compat" / f"test_{own}.py"
-    else:
-        return
-    assert test.is_file(), f"{name} has no test module: write {test.relative_to(ROOT)}"
+        return ROOT / "tests" / "compat" / f"test_{own}.py"
+    return None
+
+
+@every_module
+def test_module_has_its_test_module(name: str) -> None:
+    test = tests_of(name)
+    assert test is None or test.is_file(), f"{name} has no test module: write {test}"
 
 
 def test_front_door_offers_what_it_imports() -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import gevent
 
-from geventws.core.escaping import escape
 from geventws.core.redirects import Target
 from geventws.core.uri import WebSocketURI
 from geventws.net.proxy import Proxying
@@ -112,13 +111,9 @@ class Dialer:
             ValueError: it does not.
         """
         if self._sock is not None:
-            raise ValueError(
-                f"cannot follow redirect to {escape(new.text)} with a preexisting socket"
-            )
+            raise ValueError(f"cannot follow redirect to {new.text} with a preexisting socket")
         if self._address is not None and not old.same_origin(new):
             fixed = "an explicit host and port"
             if isinstance(self._address, (str, bytes)):
                 fixed = "a Unix socket"
-            raise ValueError(
-                f"cannot follow cross-origin redirect to {escape(new.text)} with {fixed}"
-            )
+            raise ValueError(f"cannot follow cross-origin redirect to {new.text} with {fixed}")

@@ -1,0 +1,56 @@
+"""Measures how much of each module its own test module covers.
+
+Run as ``python -m tests.coverage_by_module [NAME...]``, in plain Python. Whatever other tests cover
+by the way does not count: who changes a module finds all that holds it in one place.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.test_architecture import PATHS, ROOT, tests_of
+
+# Per cent of lines and branches.
+REQUIRED = 95.0
+
+
+def measure(name: str, test: pathlib.Path) -> tuple[float, str, str]:
+    """Return how much of a module its tests cover, its name, and what they do not cover."""
+    source = PATHS[name]
+    with tempfile.TemporaryDirectory() as folder:
+        data, report = f"{folder}/data", f"{folder}/report"
+        coverage = [sys.executable, "-m", "coverage"]
+        run = [*coverage, "run", f"--data-file={data}", "-m", "pytest", "-q", str(test)]
+        environ = {**os.environ, "GEVENTWS_PURE_PYTHON": "1", "GEVENTWS_EXPECT": "pure"}
+        result = subprocess.run(run, cwd=ROOT, env=environ, capture_output=True, text=True)
+        if result.returncode:
+            return 0.0, name, result.stdout.strip().splitlines()[-1]
+        include = f"--include={source.relative_to(ROOT)}"
+        command = [*coverage, "json", f"--data-file={data}", "-o", report, include]
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+        (found,) = json.loads(pathlib.Path(report).read_text())["files"].values()
+    missing = [*map(str, found["missing_lines"])]
+    missing += [f"{start}->{end}" for start, end in found["missing_branches"]]
+    return found["summary"]["percent_covered"], name, " ".join(missing)
+
+
+def main(names: list[str]) -> int:
+    """Print the table, the worst first; return 1 if one of them is not enough."""
+    modules = [(name, tests_of(name)) for name in names or PATHS]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        rows = sorted(pool.map(lambda m: measure(*m), [(n, t) for n, t in modules if t]))
+    for percent, name, missing in rows:
+        if percent < 100:
+            print(f"{percent:6.1f} %  {name}  {missing}")
+    print(f"{sum(percent == 100 for percent, _, _ in rows)} of {len(rows)} modules: 100 %")
+    return int(rows[0][0] < REQUIRED)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
