@@ -135,7 +135,7 @@ def test_sizes(name: str) -> None:
     assert not too_long, "split: " + "; ".join(too_long)
 
 
-def tests_of(name: str) -> pathlib.Path | None:
+def own_tests(name: str) -> pathlib.Path | None:
     """The path that the test module of a module must have; None if it needs none."""
     parts = name.split(".")
     if len(parts) == 3 and parts[1] in ("core", "net", "testing", "cli"):
@@ -153,7 +153,7 @@ def tests_of(name: str) -> pathlib.Path | None:
 
 @every_module
 def test_module_has_its_test_module(name: str) -> None:
-    test = tests_of(name)
+    test = own_tests(name)
     assert test is None or test.is_file(), f"{name} has no test module: write {test}"
 
 
