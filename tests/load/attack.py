@@ -16,6 +16,7 @@ from gevent import socket
 from geventws import Opcode
 from geventws.core.codec import encode_frame
 from geventws.testing import RawClient
+from tests.load.descriptors import allow_descriptors
 
 # Addresses to attack from: each has ports enough for a thousand.
 _addresses = itertools.cycle([f"127.9.9.{number}" for number in range(1, 11)])
@@ -87,6 +88,7 @@ ATTACKS = {attack.__name__: attack for attack in (slowloris, stalled_tls, deaf, 
 
 def main(name: str, port: int, count: int) -> None:
     """Say that all are there, and attack until the end of the process."""
+    allow_descriptors()
     begun: set[int] = set()
 
     def ready(number: int) -> None:

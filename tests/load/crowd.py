@@ -18,6 +18,7 @@ from gevent.fileobject import FileObject
 from gevent.pool import Pool
 
 from geventws import State, connect
+from tests.load.descriptors import allow_descriptors
 from tests.load.measures import slowest
 
 # Each address has ports enough for some thousands.
@@ -75,6 +76,7 @@ class Crowd:
 
 
 def main(port: int, count: int, chatting: int) -> None:
+    allow_descriptors()
     crowd = Crowd(port)
     Pool(100).map(crowd.open, range(count))
     print("ready", flush=True)

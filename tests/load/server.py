@@ -6,12 +6,12 @@ import argparse
 import json
 import logging
 import os
-import resource
 import ssl
 from typing import Any
 
 from geventws import ConnectionClosed, Request, ServerConnection, serve
 from tests.faults.census import resident_size, take_census
+from tests.load.descriptors import allow_descriptors
 
 # What ``/flood`` sends, over and over.
 FLOOD = bytes(16 * 1024)
@@ -52,8 +52,7 @@ def main() -> None:
         context.load_cert_chain(arguments.tls)
     options = json.loads(arguments.options)
     server = serve(handler, "127.0.0.1", 0, ssl=context, process_request=tell, **options)
-    if arguments.descriptors:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (arguments.descriptors,) * 2)
+    allow_descriptors(arguments.descriptors)
     with server:
         print("port", server.address[1], "process", os.getpid(), flush=True)
         server.serve_forever()

@@ -21,7 +21,7 @@ from geventws import (
     unix_connect,
     unix_serve,
 )
-from geventws.testing import RawPeer
+from geventws.testing import RawPeer, RawServer
 from tests.net.support import (
     HOST,
     PATIENCE,
@@ -184,6 +184,42 @@ def test_no_deadline_after_opening() -> None:
 def test_no_open_timeout() -> None:
     with serving(echo) as server:
         connect(uri_of(server), open_timeout=None).close()
+
+
+def test_in_the_background() -> None:
+    with serving(echo) as server:
+        with connect(uri_of(server), background=True) as ws:
+            ws.send("hello")
+            assert ws.recv(timeout=PATIENCE) == "hello"
+
+
+def test_deadline_around_another() -> None:
+    """Its own connection is made by a function that opens another, and that takes too long."""
+
+    def make(*args: Any, **kwargs: Any) -> Any:
+        with RawServer() as silent:
+            connect(silent.uri, open_timeout=PATIENCE)
+
+    with serving(echo) as server:
+        with pytest.raises(TimeoutError, match="timed out while connecting"):
+            connect(uri_of(server), open_timeout=0.05, create_connection=make)
+
+
+def test_connection_that_cannot_be_made() -> None:
+    def make(*args: Any, **kwargs: Any) -> Any:
+        raise ValueError("no connection today")
+
+    # That no socket stays open is looked at after each test.
+    with serving(echo) as server:
+        with pytest.raises(ValueError, match="today"):
+            connect(uri_of(server), create_connection=make)
+
+
+def test_refused() -> None:
+    with serving(echo, process_request=lambda ws, request: ws.respond(403, "no\n")) as server:
+        with pytest.raises(InvalidStatus) as raised:
+            connect(uri_of(server))
+    assert raised.value.response.body == b"no\n"
 
 
 # Redirects.
