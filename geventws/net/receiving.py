@@ -212,7 +212,8 @@ class Receiver(endpoint.Endpoint):
         finally:
             # Whoever leaves, by whatever exception, must not be switched to any more; and the
             # exception, which a greenlet that dies keeps with our frame, must not refer to it.
-            self._receiver = receiver = None
+            self._receiver = None
+            del receiver
 
     def _wait_with_timeout(self, timeout: float) -> None:
         if self._ended:
