@@ -139,7 +139,7 @@ def docstrings() -> dict[str, str]:
     """Return the docstrings that the reference shows, by the names of what they describe."""
     found = {}
     page = (ROOT / "docs" / "reference.rst").read_text("utf-8")
-    for kind, name in re.findall(r"\.\. auto(\w+):: (\S+)", page):
+    for kind, name in re.findall(r"^\.\. auto(\w+):: (\S+)", page, re.MULTILINE):
         thing = resolve(name)
         found[name] = inspect.getdoc(thing) or ""
         if kind == "module":
