@@ -81,7 +81,7 @@ types: .venv/installed
 	.venv/bin/mypy
 
 docs: .venv/docs
-	.venv/bin/sphinx-build -W -b html docs docs/_build
+	$(PURE) .venv/bin/sphinx-build -W --keep-going -b html docs docs/_build
 
 # The sdist, a wheel compiled here, and one of plain Python, which runs everywhere.
 dist: .venv-dist/installed
