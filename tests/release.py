@@ -32,7 +32,7 @@ PYTHONS = ["3.11", "3.12", "3.13"]
 KINDS = ["newest", "oldest"]
 
 TESTS = [
-    *("tests/core", "tests/net", "tests/testing", "tests/interop", "tests/test_packaging.py"),
+    *("tests/core", "tests/net", "tests/testing", "tests/interop"),
     *("tests/test_pytest_geventws.py", "tests/wsgi/test_mount.py", "tests/wsgi/test_hosts.py"),
 ]
 
@@ -105,8 +105,12 @@ def check(version: str, kind: str, tests: list[str]) -> str | None:
         python = folder / "venv" / "bin" / "python"
         try:
             expected = install(python, kind)
+            program = "from geventws.build import build_name; print(build_name())"
+            built = subprocess.check_output([python, "-c", program], cwd=folder, text=True).strip()
         except subprocess.CalledProcessError as exc:
             return f"cannot install: {exc}"
+        if (built == "compiled") is not (expected == "compiled"):
+            return f"the build is {built}, not {expected}"
         environment = {**os.environ, "GEVENTWS_EXPECT": expected, "GEVENTWS_NO_SKIP": "1"}
         command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
         try:

@@ -163,6 +163,8 @@ def resolve(name: str) -> object:
             thing: object = importlib.import_module(module)
             break
         except ImportError:
+            if "." not in module:
+                raise
             module, _, last = module.rpartition(".")
             rest = f"{last}.{rest}" if rest else last
     for part in filter(None, rest.split(".")):

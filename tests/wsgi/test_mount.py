@@ -196,7 +196,7 @@ def test_log(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize("when", ["before", "behind"])
 def test_client_that_is_gone_already(when: str, tls: bool) -> None:
     """Before the response is sent, or right behind it: the connection ends as any other."""
-    arrived, gone, closed = Event(), Event(), Queue[Any]()
+    arrived, gone, closed = Event(), Event(), Queue()
 
     def vanish() -> None:
         arrived.set()
