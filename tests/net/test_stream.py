@@ -88,7 +88,8 @@ def test_send_waits_above_high_and_goes_on_at_low(tls: bool) -> None:
             frame = peer.recv_frame()
             assert frame is not None
             assert frame.data == b"%d" % (number % 10) * size
-        assert sender.get(timeout=PATIENCE) > 2
+        # How often depends on how much the kernel takes.
+        assert sender.get(timeout=PATIENCE) >= 1
 
 
 def test_small_message_behind_a_big_one_waits_for_room() -> None:
