@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import gevent
 import gevent.ssl
+import gevent.subprocess
 import trustme
 from gevent.event import Event
 from gevent.monkey import get_original
@@ -222,6 +223,18 @@ def serving_elsewhere(handler: Callable[[Any], object], **options: Any) -> Itera
     finally:
         server._state.mailbox.post(stop.set)
         until(lambda: not found)
+
+
+def run_program(program: str, *arguments: str) -> tuple[str, str, int]:
+    """Run a Python program; return what it wrote to stdout and stderr, and its status."""
+    run = gevent.subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        timeout=PATIENCE * 2,
+        check=False,
+    )
+    return run.stdout.decode(), run.stderr.decode(), run.returncode
 
 
 def until(condition: Callable[[], object]) -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
-import subprocess
-import sys
 from typing import Any
 
-import gevent.subprocess
+import gevent
 import pytest
 
 from geventws import ServerConnection, connect
@@ -16,7 +14,7 @@ from geventws.net import hub_thread
 from geventws.net.calls import HubGone
 from geventws.net.hub_thread import HubThread, shared_thread
 from geventws.testing import RawServer
-from tests.net.support import PATIENCE, echo, in_threads, serving, until, uri_of
+from tests.net.support import PATIENCE, echo, in_threads, run_program, serving, until, uri_of
 
 
 def tasks() -> int:
@@ -87,11 +85,6 @@ def test_fifty_in_a_row_leave_nothing_behind() -> None:
                 ws.send("x")
                 assert ws.recv() == "x"
 
-        talk()
-        until(lambda: not any(not thread.mailbox.gone for thread in hub_thread._all_threads))
-        # Its end is a moment later.
-        before = tasks(), descriptors()
-        until(lambda: (tasks(), descriptors()) == before)
         before = tasks(), descriptors()
         for _ in range(50):
             talk()
@@ -99,6 +92,8 @@ def test_fifty_in_a_row_leave_nothing_behind() -> None:
 
 
 # The ends of processes.
+
+FINE = "fine\n", "", 0
 
 SCRIPT = """
 import sys, threading
@@ -111,18 +106,6 @@ assert ws.recv() == "x"
 ws.send("the last")
 print("fine", flush=True)
 """
-
-
-def run_script(script: str, *arguments: str) -> None:
-    """Run a program that must end by itself, having said nothing but "fine"."""
-    run = gevent.subprocess.run(
-        [sys.executable, "-c", script, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        timeout=PATIENCE * 2,
-        check=False,
-    )
-    assert (run.stdout, run.stderr.decode(), run.returncode) == (b"fine\n", "", 0)
 
 
 both = pytest.mark.parametrize("patched", ["patched", "unpatched"])
@@ -142,19 +125,19 @@ def test_an_interpreter_that_exits_closes_its_connections(patched: str) -> None:
             ends.append((received, ws.close_code))
 
     with serving(handler) as server:
-        run_script(SCRIPT, patched, uri_of(server))
+        assert run_program(SCRIPT, patched, uri_of(server)) == FINE
         until(lambda: ends)
     assert ends == [(["x", "the last"], 1001)]
 
 
 def test_an_interpreter_does_not_wait_long_for_peers_that_do_not_answer() -> None:
     with RawServer() as server:
-        running = gevent.spawn(run_script, SCRIPT, "unpatched", server.uri)
+        running = gevent.spawn(run_program, SCRIPT, "unpatched", server.uri)
         peer = server.accept()
         frame = peer.recv_frame()
         assert frame is not None
         peer.send_frame(frame.opcode, frame.data)
-        running.get(timeout=PATIENCE * 2)
+        assert running.get(timeout=PATIENCE * 2) == FINE
         peer.close()
 
 
@@ -200,4 +183,4 @@ print("fine", flush=True)
 @both
 def test_fork_leaves_the_connections_to_the_parent(patched: str) -> None:
     with serving(echo) as server:
-        run_script(FORK, patched, uri_of(server))
+        assert run_program(FORK, patched, uri_of(server)) == FINE

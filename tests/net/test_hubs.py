@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import gevent
 import gevent.monkey
-import gevent.subprocess
 import pytest
 
 from geventws import ClientConnection, ConcurrencyError, Opcode, ServerConnection, connect
 from geventws.net.hubs import HubState, get_hub_state
 from geventws.net.threads import get_ident
-from tests.net.support import PATIENCE, echo, in_threads, pair, raw_client, serving, until, uri_of
+from tests.net.support import (
+    PATIENCE,
+    echo,
+    in_threads,
+    pair,
+    raw_client,
+    run_program,
+    serving,
+    until,
+    uri_of,
+)
 
 
 def descriptors() -> int:
@@ -326,11 +333,4 @@ print("fine", flush=True)
 @pytest.mark.parametrize("patched", ["patched", "unpatched"])
 def test_fork_leaves_the_connections_to_the_parent(patched: str, fork: str) -> None:
     with serving(echo) as server:
-        run = gevent.subprocess.run(
-            [sys.executable, "-c", FORK, patched, fork, "connect", uri_of(server)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            timeout=PATIENCE * 2,
-            check=False,
-        )
-    assert (run.stdout, run.stderr.decode()) == (b"fine\n", "")
+        assert run_program(FORK, patched, fork, "connect", uri_of(server)) == ("fine\n", "", 0)
