@@ -139,8 +139,9 @@ class HubThread:
     def close(self) -> None:
         """Close all connections and wait for the end of the thread, but not for long."""
         for close in (_give_up, Connection._lost):
-            if not self.mailbox.post(gevent.spawn, self._close_all, close):
-                return
+            # If it takes no posts, it is ending, and must not be interrupted either: greenlets
+            # do not survive that.
+            self.mailbox.post(gevent.spawn, self._close_all, close)
             if self._life.acquire(timeout=EXIT_TIME):
                 self._life.release()
                 return
