@@ -26,6 +26,7 @@ from geventws import (
     Opcode,
     State,
     connect,
+    reconnect,
     unix_connect,
     unix_serve,
 )
@@ -291,6 +292,26 @@ def test_opening_that_fails() -> None:
                 calling(lambda: background(uri))
     with pytest.raises(OSError):
         natively(lambda: background(uri))
+
+
+def test_reconnecting() -> None:
+    def hang_up(ws: Any) -> None:
+        ws.send("x")
+
+    with serving(hang_up) as server:
+        uri = uri_of(server)
+
+        def listen() -> list[Any]:
+            found = []
+            for ws in reconnect(uri, background=True):
+                assert isinstance(ws, BackgroundConnection)
+                found += list(ws)
+                if len(found) == 3:
+                    break
+            return found
+
+        assert cooperatively(listen) == ["x", "x", "x"]
+        assert in_threads(lambda _: listen(), 1) == [["x", "x", "x"]]
 
 
 def test_unix_sockets_and_tls(tmp_path: Any) -> None:
