@@ -12,6 +12,7 @@ from gevent import GreenletExit, get_hub
 from gevent._hub_local import get_hub_if_exists
 from greenlet import getcurrent, greenlet
 
+from geventws.core.exceptions import ConcurrencyError
 from geventws.net.keepalive import Keepalive
 from geventws.net.mailbox import Mailbox
 from geventws.net.threads import get_ident
@@ -66,6 +67,20 @@ class HubState:
         self.spent = 0
         self.sender = 0
         _all_states.add(self)
+
+    def require_thread(self, what: str, instead: str) -> None:
+        """Refuse to let another thread use something of this hub.
+
+        Args:
+            what: is used.
+            instead: what to do.
+        """
+        here = get_ident()
+        if here != self.thread:
+            raise ConcurrencyError(
+                f"this {what} belongs to thread {self.thread} and was used in thread {here}; "
+                f"{instead}"
+            )
 
     def release(self) -> None:
         """Destroy the hub, if geventws made it and nothing uses it any more.

@@ -9,14 +9,13 @@ from collections.abc import Callable
 import gevent
 from gevent.event import Event
 
-from geventws.core.exceptions import ConcurrencyError, ConnectionClosed
+from geventws.core.exceptions import ConnectionClosed
 from geventws.core.protocol import SEND_EOF, Protocol
 from geventws.core.states import State
 from geventws.net import stream
 from geventws.net.hubs import HubState
 from geventws.net.keepalive import Deadline
 from geventws.net.logs import LoggerLike, emit
-from geventws.net.threads import get_ident
 from geventws.net.transport import Transport
 
 __all__ = ["Link"]
@@ -200,12 +199,9 @@ class Link(stream.Stream):
 
     def _require_thread(self) -> None:
         """Refuse to work for a thread that runs another hub, or for a process after a fork."""
-        here = get_ident()
-        if here != self._state.thread:
-            raise ConcurrencyError(
-                f"this connection belongs to thread {self._state.thread} and was used in thread "
-                f"{here}; there, only send_threadsafe() and broadcast() may be used"
-            )
+        self._state.require_thread(
+            "connection", "there, only send_threadsafe() and broadcast() may be used"
+        )
 
     # Logging.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections import Counter
 from typing import Any
@@ -25,17 +26,25 @@ class Roster:
         self.survivors: weakref.WeakSet[ServerConnection] = weakref.WeakSet()
         # How many of a kind met which end: for the log.
         self._ends: Counter[tuple[str, str]] = Counter()
+        _all_rosters.add(self)
 
     @property
     def connections(self) -> set[ServerConnection]:
-        """The connections that are open now; a new set at each call."""
-        return {ws for ws in self.greenlets.values() if ws is not None and ws.state is State.OPEN}
+        """The connections that are open now; a new set at each call, in any thread."""
+        # Copied at one stroke: the server's thread goes on meanwhile.
+        connections = list(self.greenlets.values())
+        return {ws for ws in connections if ws is not None and ws.state is State.OPEN}
 
     def leave(self, ws: ServerConnection, code: int) -> None:
         """Let the hub close a connection that nobody serves any more, if it is not over."""
         if not ws._ended:
             self.survivors.add(ws)
             ws._begin_close(code)
+
+    def abandon(self) -> None:
+        """Forget all, after a fork: their handlers go on in the parent process only."""
+        self.greenlets.clear()
+        self.survivors.clear()
 
     # The end.
 
@@ -92,3 +101,14 @@ class Roster:
             f"{count} {kind}{'' if count == 1 else 's'} {end}"
             for (kind, end), count in self._ends.items()
         )
+
+
+_all_rosters: weakref.WeakSet[Roster] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for roster in list(_all_rosters):
+        roster.abandon()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

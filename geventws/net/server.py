@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+import functools
 import logging
 import os
 import socket
@@ -18,6 +19,7 @@ from geventws.core.journal import Line
 from geventws.core.states import Side
 from geventws.net.acceptor import Acceptor, remove_socket
 from geventws.net.activation import check_listening
+from geventws.net.calls import HubGone, call
 from geventws.net.capacity import Capacity
 from geventws.net.hubs import HubState, get_hub_state
 from geventws.net.logs import LoggerLike, log_safely
@@ -27,6 +29,7 @@ from geventws.net.server_connection import CRASHES, ServerConnection, ServerShut
 from geventws.net.server_opening import Handler, ServerOpening
 from geventws.net.signals import free_signals, on_signals
 from geventws.net.syscalls import OwnTransport
+from geventws.net.threads import get_ident
 from geventws.net.tls import TLSTransport
 from geventws.net.transport import Transport, set_nodelay
 
@@ -56,8 +59,9 @@ class Server:
         self.socket = sock
         # Where it listens: (host, port), for IPv6 four items, for Unix sockets a path.
         self.address: Any = sock.getsockname()
-        # The path of a Unix socket that disappears with the server.
+        # The path of a Unix socket that disappears with the server, in the process that made it.
         self.unix_path: str | bytes | None = None
+        self._process = os.getpid()
         self.logger: LoggerLike = logger or logging.getLogger("geventws.server")
         self.handler = handler
         # Whether `shutdown` was called.
@@ -81,7 +85,10 @@ class Server:
         Raises:
             RuntimeError: the server was shut down.
             ValueError: its socket does not listen.
+            ConcurrencyError: it was started in another thread.
         """
+        if self._state is not None:
+            self._state.require_thread("server", "there, only shutdown() may be called")
         if self.closing:
             raise RuntimeError("the server was shut down; make another with serve()")
         if self._acceptor is None:
@@ -137,8 +144,8 @@ class Server:
     ) -> None:
         """Stop accepting, close connections, and wait until all handlers have ended.
 
-        Opening handshakes under way are answered with 503. It may be called again, and from
-        a signal handler.
+        Opening handshakes under way are answered with 503. It may be called again, from a
+        signal handler, and in another thread than the server's.
 
         Args:
             code: close code for open connections.
@@ -150,6 +157,9 @@ class Server:
         Raises:
             ProtocolError: the close code may not be sent, or the reason is too long.
         """
+        if self._state is not None and self._state.thread != get_ident():
+            _shut_down_elsewhere(self, self._state, code, reason, timeout, close_connections)
+            return
         hub = gevent.get_hub()
         if gevent.getcurrent() is hub:
             # A signal handler runs where nothing may wait.
@@ -184,7 +194,7 @@ class Server:
             self._acceptor.stop()
             self._acceptor = None
         self.socket.close()
-        if self.unix_path is not None:
+        if self.unix_path is not None and self._process == os.getpid():
             remove_socket(self.unix_path)
 
     def __enter__(self) -> Self:
@@ -198,7 +208,7 @@ class Server:
 
     @property
     def connections(self) -> set[ServerConnection]:
-        """The connections that are open now; a new set at each call."""
+        """The connections that are open now; a new set at each call, in any thread."""
         return self._roster.connections
 
     def fileno(self) -> int:
@@ -291,3 +301,20 @@ def _name(sock: socket.socket, address: Any) -> str:
     if sock.family == socket.AF_INET6:
         return f"[{address[0]}]:{address[1]}"
     return os.fsdecode(address)
+
+
+def _shut_down_elsewhere(
+    server: Server,
+    state: HubState,
+    code: int,
+    reason: str,
+    timeout: float | None,
+    close_connections: bool,
+) -> None:
+    """Let the server's thread shut it down."""
+    shutdown = functools.partial(server.shutdown, close_connections=close_connections)
+    try:
+        call(state.mailbox, shutdown, (code, reason, timeout))
+    except HubGone:
+        # All that its thread can have left is the listener.
+        server.socket.close()

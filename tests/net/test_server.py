@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
+import pathlib
 import resource
 import signal
 import time
@@ -15,6 +17,7 @@ import pytest
 from gevent.event import Event
 
 from geventws import (
+    ConcurrencyError,
     ConnectionClosed,
     ConnectionClosedError,
     ConnectionClosedOK,
@@ -24,6 +27,7 @@ from geventws import (
     connect,
     serve,
 )
+from geventws.net.threads import get_ident
 from geventws.testing import RawClient
 from tests.net.support import (
     HOST,
@@ -31,7 +35,9 @@ from tests.net.support import (
     Hold,
     Program,
     echo,
+    in_threads,
     raw_client,
+    run_program,
     server_tls,
     serving,
     until,
@@ -575,3 +581,96 @@ def test_finished_connections_leave_nothing_behind() -> None:
         del ws
     assert server._roster.greenlets == {}
     assert len(server._roster.survivors) == 0
+
+
+# Threads and forks.
+
+
+def test_shutdown_from_another_thread() -> None:
+    """As programs written for threads do it."""
+    servers: list[Any] = []
+
+    def serve_there(_: int) -> None:
+        servers.append(serving(echo))
+        servers[0].serve_forever()
+
+    running = gevent.spawn(in_threads, serve_there, 1)
+    until(lambda: servers and servers[0].started)
+    with connect(uri_of(servers[0])) as ws:
+        in_threads(lambda _: servers[0].shutdown(1012, "later"), 1)
+        with pytest.raises(ConnectionClosedError, match="later"):
+            ws.recv()
+    running.get(timeout=PATIENCE)
+    assert servers[0].fileno() == -1
+    # Once more, though its hub is gone.
+    servers[0].shutdown()
+
+
+def test_shutdown_after_its_thread_has_ended() -> None:
+    def leave(_: int) -> Any:
+        server = serving(echo)
+        server.start()
+        gevent.sleep(0)
+        return server
+
+    (server,) = in_threads(leave, 1)
+    until(lambda: server._state.hub.dead)
+    assert server.fileno() != -1
+    server.shutdown()
+    assert server.fileno() == -1
+
+
+def test_start_in_another_thread_is_refused() -> None:
+    with serving(echo) as server:
+
+        def trespass(_: int) -> str:
+            with pytest.raises(ConcurrencyError) as info:
+                server.serve_forever()
+            return str(info.value)
+
+        (message,) = in_threads(trespass, 1)
+        assert message.startswith(f"this server belongs to thread {get_ident()} and was used in")
+        assert message.endswith("; there, only shutdown() may be called")
+
+
+FORK = """
+import os, sys
+import gevent, geventws
+
+def echo(ws):
+    for message in ws:
+        ws.send(message)
+
+path = sys.argv[1]
+listening = geventws.unix_serve(echo, path)
+with geventws.unix_serve(echo, path + "2") as server:
+    ws = geventws.unix_connect(path + "2")
+    ws.send("x")
+    assert ws.recv() == "x"
+    pid = os.fork()
+    if not pid:
+        # The handler that serves in the parent is none of ours; both listeners are.
+        assert not server.connections
+        with listening:
+            with geventws.unix_connect(path) as own:
+                own.send("child")
+                assert own.recv() == "child"
+        with gevent.Timeout(5):
+            server.shutdown(timeout=None)
+        os._exit(7)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 7, status
+    ws.send("y")
+    assert ws.recv() == "y"
+    # The child's shutdown has left the parent's sockets where they were.
+    geventws.unix_connect(path + "2").close()
+    with listening:
+        geventws.unix_connect(path).close()
+    ws.close()
+print("fine", flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_listeners_are_usable_after_a_fork(tmp_path: pathlib.Path) -> None:
+    assert run_program(FORK, str(tmp_path / "s")) == ("fine\n", "", 0)
