@@ -316,5 +316,6 @@ def _shut_down_elsewhere(
     try:
         call(state.mailbox, shutdown, (code, reason, timeout))
     except HubGone:
-        # All that its thread can have left is the listener.
-        server.socket.close()
+        # All that its thread can have left is the listener. gevent's socket would wait for that
+        # thread's hub to close the C object below.
+        getattr(server.socket, "_sock", server.socket).close()
