@@ -14,6 +14,9 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python;
 HOST ?= 127.0.0.1
 PORT ?= 8000
 
+# How many runs of the tests take place at the same time.
+JOBS ?= 2
+
 # CPU time for each target of fuzzing.
 SECONDS ?= 60
 
@@ -38,23 +41,31 @@ RUFF_FORMAT = --line-length 100 --target-version py311
 SOURCES = geventws tests examples docs setup.py pytest_geventws.py
 PYTEST = .venv/bin/python -m pytest
 
-.PHONY: demo test matrix lint types coverage docs bench compliance fuzz dist release-check clean python faults load coverage-by-module
+.PHONY: demo test matrix coverage patched compiled debug libuv lint types docs bench compliance \
+	fuzz faults load coverage-by-module dist release-check clean python
 
 demo: .venv-demo/installed
 	@.venv-demo/bin/python examples/chat.py --host $(HOST) --port $(PORT)
 
 test: lint types matrix
 
-# Each line is another way in which the same tests must pass; the first is plain Python, the
-# others run what was compiled. The servers of tests/wsgi and tests/compat are processes of
-# their own: they run once in each build, once unpatched and once patched.
-matrix: coverage .venv/compiled
-	GEVENTWS_TEST_PATCH=1 $(PYTEST)
-	$(PYTEST) $(IN_PROCESS)
-	GEVENTWS_TEST_DEBUG=1 $(PYTEST) $(IN_PROCESS)
-	GEVENT_LOOP=libuv $(PYTEST) tests/net
+# Ways in which the same tests must pass, JOBS of them at the same time. The core has no I/O: it
+# runs once in each build. Servers that are processes of their own run once in each build, once
+# unpatched and once patched.
+matrix: .venv/compiled
+	$(MAKE) --jobs=$(JOBS) --output-sync=target coverage patched compiled debug libuv
 
-IN_PROCESS = --ignore=tests/wsgi --ignore=tests/compat --ignore=tests/cli --ignore=tests/load
+patched: .venv/compiled
+	GEVENTWS_TEST_PATCH=1 $(PYTEST) --ignore=tests/core --ignore=tests/fuzz --ignore=tests/load
+
+compiled: .venv/compiled
+	$(PYTEST) tests/core tests/fuzz tests/net tests/interop tests/faults tests/testing
+
+debug: .venv/compiled
+	GEVENTWS_TEST_DEBUG=1 $(PYTEST) tests/net tests/interop tests/faults
+
+libuv: .venv/compiled
+	GEVENT_LOOP=libuv $(PYTEST) tests/net
 
 # Each kind of fault at each byte of a session, each kind of interruption at each switch.
 faults: .venv/compiled
