@@ -11,9 +11,11 @@ from geventws.core.exceptions import (
     ConnectionClosed,
     InvalidHeader,
     InvalidMessage,
+    InvalidProxy,
     InvalidUpgrade,
     InvalidURI,
     NegotiationError,
+    ProxyError,
 )
 from geventws.core.http11 import Response
 
@@ -83,6 +85,13 @@ FAILURES: dict[type[BaseException], str] = {
     --open-timeout waits longer.""",
     OSError: """Check the network between here and {host}.""",
     InvalidMessage: NOT_HTTP,
+    InvalidProxy: """Write it as http://user:password@host:port, or with https, socks5h or another
+    scheme of SOCKS. Without --proxy it comes from the environment: wss_proxy, ws_proxy,
+    socks_proxy, https_proxy, http_proxy.""",
+    ProxyError: """The proxy opens no tunnel to {host} port {port}. 407 wants credentials in its
+    URL, http://user:password@host:port; 403 and 405 mean that it has no tunnels, or none to this
+    port. --no-proxy connects directly, and hosts in no_proxy are never looked for behind it.""",
+    ImportError: """Install what the text names.""",
     InvalidUpgrade: f"""The 101 response has lost its Upgrade or Connection header. {LOST}""",
     NegotiationError: """The server chose what was not offered. Offer it with --subprotocol; if it
     is an extension, the server is wrong, and --no-compression may help.""",

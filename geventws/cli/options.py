@@ -131,6 +131,19 @@ def add_client_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cafile", metavar="PEM", help="certificates to trust instead of the system's"
     )
+    parser.add_argument(
+        "--proxy",
+        metavar="URL",
+        default=True,
+        help="proxy to connect through (default: what the environment says)",
+    )
+    parser.add_argument(
+        "--no-proxy",
+        dest="proxy",
+        action="store_const",
+        const=None,
+        help="connect directly, whatever the environment says",
+    )
     add_connection_options(parser)
 
 
@@ -160,6 +173,7 @@ def client_options(options: argparse.Namespace) -> dict[str, Any]:
         "ssl": context,
         "origin": options.origin,
         "additional_headers": options.headers,
+        "proxy": options.proxy,
         **connection_options(options),
     }
 

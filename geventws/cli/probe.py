@@ -13,12 +13,14 @@ from geventws.cli.advice import advise, advise_on_response, first_line
 from geventws.cli.options import FAILURES
 from geventws.cli.report import Report
 from geventws.cli.texts import explain
-from geventws.core.exceptions import ConnectionClosedOK
+from geventws.core.exceptions import ConnectionClosedOK, InvalidURI
 from geventws.core.frames import Close, CloseCode
+from geventws.core.proxies import Proxy, parse_proxy
 from geventws.core.states import State
 from geventws.core.uri import WebSocketURI, parse_uri
 from geventws.net.client import connect
 from geventws.net.client_connection import ClientConnection
+from geventws.net.proxy import get_proxy
 
 __all__ = ["probe"]
 
@@ -64,38 +66,74 @@ class ProbedConnection(ClientConnection):
                 step.text += f", from {server}"
 
 
-def probe(uri: str, options: dict[str, Any], report: Report) -> None:
-    """Connect, tell what happens, ping, and close.
+class Probe:
+    """Connects, tells what happens, pings, and closes.
 
     Args:
         uri: where.
         options: for `connect`.
         report: gets what is found.
     """
+
+    def __init__(self, uri: WebSocketURI, options: dict[str, Any], report: Report) -> None:
+        self._uri = uri
+        self._options = options
+        self._report = report
+        # The step that ends when there is a connection to do handshakes on.
+        self._tunnel = contextlib.ExitStack()
+        self._connection: ProbedConnection | None = None
+        self._proxy: Proxy | None = None
+
+    def run(self, uri: str) -> None:
+        """Do it."""
+        with contextlib.ExitStack() as stack:
+            try:
+                # So that it has a step and a time; a proxy's TCP is the proxy's business.
+                sock = self._dial(stack)
+                ws = connect(uri, sock=sock, create_connection=self._create, **self._options)
+                stack.callback(ws.close)
+                _examine(ws, self._options, self._report)
+            except FAILURES as exc:
+                self._explain(exc)
+
+    def _dial(self, stack: contextlib.ExitStack) -> Any:
+        """Return a connected socket, which the stack closes; None to go through a proxy."""
+        proxy = self._options["proxy"]
+        if proxy is True:
+            proxy = get_proxy(self._uri)
+        if proxy is None:
+            sock = _dial(self._uri, self._options["open_timeout"], self._report)
+            return stack.enter_context(contextlib.closing(sock))
+        with self._report.step("proxy") as step:
+            self._proxy = parse_proxy(proxy)
+            step.text = f"{self._proxy.scheme}://{self._proxy.host}:{self._proxy.port}"
+        tunnel = self._tunnel.enter_context(self._report.step("tunnel"))
+        tunnel.text = f"open to {self._uri.host} port {self._uri.port}"
+        return None
+
+    def _create(self, *args: Any, **kwargs: Any) -> ProbedConnection:
+        self._tunnel.close()
+        self._connection = ProbedConnection(self._report, *args, **kwargs)
+        return self._connection
+
+    def _explain(self, exc: BaseException) -> None:
+        response = None if self._connection is None else self._connection.response
+        if self._report.doing != "HTTP" or response is None or response.status_code == 101:
+            lost_proxy = self._report.doing == "tunnel" and isinstance(exc, OSError)
+            where = self._proxy if self._proxy and lost_proxy else self._uri
+            self._report.failure(explain(exc), advise(exc, where.host, where.port))
+        else:
+            self._report.failure(first_line(response), advise_on_response(response))
+
+
+def probe(uri: str, options: dict[str, Any], report: Report) -> None:
+    """Connect, tell what happens, ping, and close; see `Probe`."""
     try:
         parsed = parse_uri(uri)
-    except FAILURES as exc:
+    except InvalidURI as exc:
         report.problem("URI", explain(exc), advise(exc))
-        return
-    connections: list[ProbedConnection] = []
-
-    def create_connection(*args: Any, **kwargs: Any) -> ProbedConnection:
-        connections.append(ProbedConnection(report, *args, **kwargs))
-        return connections[-1]
-
-    try:
-        with contextlib.closing(_dial(parsed, options["open_timeout"], report)) as sock:
-            ws = connect(uri, sock=sock, create_connection=create_connection, **options)
-            try:
-                _examine(ws, options, report)
-            finally:
-                ws.close()
-    except FAILURES as exc:
-        response = connections[-1].response if connections else None
-        if report.doing != "HTTP" or response is None or response.status_code == 101:
-            report.failure(explain(exc), advise(exc, parsed.host, parsed.port))
-        else:
-            report.failure(first_line(response), advise_on_response(response))
+    else:
+        Probe(parsed, options, report).run(uri)
 
 
 def _dial(uri: WebSocketURI, timeout: float | None, report: Report) -> Any:

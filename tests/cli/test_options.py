@@ -30,6 +30,7 @@ def test_defaults_are_those_of_connect() -> None:
         "origin": None,
         "ping_interval": 20,
         "ping_timeout": 20,
+        "proxy": True,
         "ssl": None,
         "subprotocols": None,
     }
@@ -40,7 +41,7 @@ def test_values() -> None:
         *("-H", "Cookie: a=b:c", "--header", "X-Empty:", "--origin", "http://localhost"),
         *("--subprotocol", "chat", "--subprotocol", "superchat", "--no-compression"),
         *("--open-timeout", "1.5", "--ping-interval", "inf", "--ping-timeout", "inf"),
-        *("--max-size", "inf", "--close-timeout", "0"),
+        *("--max-size", "inf", "--close-timeout", "0", "--proxy", "http://localhost:3128"),
     )
     assert options == {
         "additional_headers": [("Cookie", "a=b:c"), ("X-Empty", "")],
@@ -51,9 +52,14 @@ def test_values() -> None:
         "origin": "http://localhost",
         "ping_interval": None,
         "ping_timeout": None,
+        "proxy": "http://localhost:3128",
         "ssl": None,
         "subprotocols": ["chat", "superchat"],
     }
+
+
+def test_no_proxy() -> None:
+    assert parse("--no-proxy")["proxy"] is None
 
 
 def test_tls() -> None:

@@ -14,7 +14,8 @@ from geventws.cli.main import main
 from geventws.core.frames import Opcode
 from geventws.testing import RawPeer, RawServer
 from tests.cli.support import pem_files
-from tests.net.support import PATIENCE, echo, server_tls, serving, uri_of
+from tests.net.proxies import running, tinyproxy
+from tests.net.support import HOST, PATIENCE, echo, server_tls, serving, uri_of
 
 
 def examine(
@@ -88,6 +89,26 @@ def test_first_address_that_answers(
         lines = examine(capsys, f"ws://two.invalid:{server.address[1]}/")
     tcp = [line for line in lines if line.startswith("TCP")]
     assert "127.0.0.2 does not answer: " in tcp[0] and "connected to 127.0.0.1" in tcp[1]
+
+
+def test_proxy(capsys: pytest.CaptureFixture[str]) -> None:
+    with running(tinyproxy) as port, serving(echo, compression="deflate") as server:
+        proxy = f"http://user:secret@{HOST}:{port}"
+        lines = examine(capsys, uri_of(server), "--proxy", proxy)
+        found = steps(lines)
+        # The password is nobody's business.
+        assert found["proxy"] == f"http://{HOST}:{port}"
+        assert found["tunnel"] == f"open to {HOST} port {server.address[1]}"
+        assert list(found) == [
+            *("proxy", "tunnel", "HTTP", "extensions", "subprotocol", "ping", "close")
+        ]
+        lines = examine(capsys, "ws://127.0.0.1:1/", "--proxy", proxy, code=1)
+        assert steps(lines)["tunnel"].startswith("FAILED: proxy rejected connection: HTTP 50")
+        assert "The proxy opens no tunnel to 127.0.0.1 port 1." in " ".join(" ".join(lines).split())
+    lines = examine(capsys, "ws://localhost/", "--proxy", proxy, code=1)
+    assert steps(lines)["tunnel"].startswith("FAILED: ")
+    assert f"Nothing listens on port {port} there" in " ".join(" ".join(lines).split())
+    assert "FAILED: ftp:" in examine(capsys, "ws://localhost/", "--proxy", "ftp://x", code=1)[0]
 
 
 @pytest.mark.parametrize(
