@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import ssl
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
@@ -246,6 +247,11 @@ class BackgroundConnection:
     def response(self) -> Response | None:
         """The opening handshake's response."""
         return self._connection.response
+
+    @property
+    def ssl_object(self) -> ssl.SSLObject | None:
+        """The connection's TLS, as `Connection.ssl_object`."""
+        return self._connection.ssl_object
 
     @property
     def path(self) -> str | None:

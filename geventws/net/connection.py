@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import ssl
 import uuid
 from types import TracebackType
 from typing import Any, Self
@@ -242,6 +243,15 @@ class Connection(Sender):
     def remote_address(self) -> Any:
         """The peer's address, as `local_address`; known after the connection closed, too."""
         return self._remote_address
+
+    @property
+    def ssl_object(self) -> ssl.SSLObject | None:
+        """The connection's TLS: the peer's certificate, version, cipher; None without TLS.
+
+        Only look at it: its bytes are read and written by the connection. Inside of WSGI
+        servers it is None, and the request's environ says what they know.
+        """
+        return getattr(self._transport, "tls", None)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.state.name} {self.remote_address}>"

@@ -389,3 +389,15 @@ def test_shutdown_with_a_bad_code_leaves_the_server_open() -> None:
         with connect(uri_of(server)) as ws:
             ws.send("still here")
             assert ws.recv(timeout=PATIENCE) == "still here"
+
+
+def test_extensions_of_ones_own() -> None:
+    """The documented example, on both ends."""
+    names = run_example()
+    theirs, ours = names["ServerMirrorFactory"](), names["ClientMirrorFactory"]()
+    with serving(echo, extensions=[theirs]) as server:
+        with connect(uri_of(server), extensions=[ours], compression=None) as ws:
+            assert ws.response is not None
+            assert ws.response.headers["Sec-WebSocket-Extensions"] == ours.name
+            ws.send("Hello")
+            assert ws.recv() == "Hello"

@@ -249,6 +249,12 @@ def test_client_certificates(certificates: Certificates, version: str) -> None:
         with geventws.connect(uri(server), ssl=client) as ws:
             ws.send("it is me")
             assert ws.recv(timeout=5) == "it is me"
+            (accepted,) = server.connections
+            for end in (ws, accepted):
+                assert end.ssl_object is not None and end.ssl_object.getpeercert()
+    with geventws.serve(lambda ws: ws.recv(), "127.0.0.1", 0) as server:
+        with geventws.connect(f"ws://127.0.0.1:{server.address[1]}/") as ws:
+            assert ws.ssl_object is None
 
 
 @pytest.mark.parametrize(("ours", "selected"), [(None, None), (["http/1.1"], "http/1.1")], ids=str)
