@@ -10,8 +10,6 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-import gevent
-
 from geventws.cli.options import add_connection_options, connection_options
 from geventws.cli.texts import explain
 from geventws.core.exceptions import ConnectionClosed
@@ -74,13 +72,11 @@ def run(options: argparse.Namespace) -> int:
             f"Failed to listen on {options.host}:{options.port}: {explain(exc)}.", file=sys.stderr
         )
         return 1
-    for number in (signal.SIGINT, signal.SIGTERM):
-        gevent.signal_handler(number, server.shutdown)
     host, port = server.address[:2]
     scheme = "wss" if options.certificate else "ws"
     shown = f"[{host}]" if ":" in host else host
     print(f"Echo server at {scheme}://{shown}:{port}/ (Ctrl-C ends it)", flush=True)
-    server.serve_forever()
+    server.serve_forever(signals=(signal.SIGINT, signal.SIGTERM))
     return 0
 
 

@@ -25,6 +25,7 @@ from geventws import (
     unix_serve,
 )
 from geventws.testing import RawClient
+from tests.core.test_extensions import run_example
 from tests.net.support import (
     HOST,
     PATIENCE,
