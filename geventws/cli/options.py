@@ -22,8 +22,8 @@ __all__ = [
     "client_options",
     "connection_options",
     "log_shown",
-    "size",
     "seconds",
+    "size",
 ]
 
 # What connecting may raise though the program is right: said in one line, without a traceback.

@@ -7,6 +7,7 @@ import socket as stdlib_socket
 import ssl
 from typing import Any
 
+import gevent
 from gevent import socket
 
 from geventws.cli.advice import advise, advise_on_response, first_line
@@ -139,7 +140,8 @@ def probe(uri: str, options: dict[str, Any], report: Report) -> None:
 def _dial(uri: WebSocketURI, timeout: float | None, report: Report) -> Any:
     """Connect to the first address that answers, which is what `connect` does."""
     with report.step("DNS") as step:
-        found = socket.getaddrinfo(uri.host, uri.port, type=stdlib_socket.SOCK_STREAM)
+        with gevent.Timeout(timeout, TimeoutError("no answer in time")):
+            found = socket.getaddrinfo(uri.host, uri.port, type=stdlib_socket.SOCK_STREAM)
         # An IPv6 address has four items, of which these two are enough here.
         addresses = list(dict.fromkeys((str(info[4][0]), uri.port) for info in found))
         step.text = ", ".join(host for host, _ in addresses)

@@ -36,6 +36,7 @@ def test_signal_ends_it(number: int) -> None:
             "connection open",
             "server closing",
             "connection closed",
+            "1 connection closed with 1001",
             "server closed",
         ]
 
