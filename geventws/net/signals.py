@@ -63,8 +63,8 @@ def on_signals(signals: Iterable[int], callback: Callable[[], object]) -> Iterat
 
     def handle(number: int, frame: FrameType | None) -> None:
         # Python calls this wherever it happens to be, perhaps in the middle of a frame.
-        for number in previous:
-            signal.signal(number, signal.SIG_DFL)
+        for taken in previous:
+            signal.signal(taken, signal.SIG_DFL)
         hub.loop.run_callback(gevent.spawn, callback)
 
     try:
