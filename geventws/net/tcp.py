@@ -11,7 +11,11 @@ from typing import Any
 
 import gevent
 from gevent import socket
+from gevent.monkey import get_original
 from gevent.select import poll
+from gevent.socket import wait_read
+
+from geventws.net.hubs import get_hub_state
 
 __all__ = ["connect_tcp", "connect_unix", "resolve"]
 
@@ -27,7 +31,7 @@ AddressInfo = tuple[int, int, int, str, Any]
 
 
 def resolve(host: str, port: int, family: int = 0) -> list[AddressInfo]:
-    """Look up a host's addresses for TCP, with gevent's resolver.
+    """Look up a host's addresses for TCP.
 
     Raises:
         OSError: there are none; `socket.gaierror` is one.
@@ -41,7 +45,39 @@ def resolve(host: str, port: int, family: int = 0) -> list[AddressInfo]:
     except UnicodeError as exc:
         # It cannot be written in DNS: a label is too long, or empty.
         raise socket.gaierror(socket.EAI_NONAME, f"{host} is not a host name: {exc}") from exc
+    state = get_hub_state()
+    if state.created_hub and gevent.getcurrent() is state.hub.parent:
+        return _look_up(host, port, family)
     infos: list[Any] = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
+    return infos
+
+
+def _look_up(host: str, port: int, family: int) -> list[AddressInfo]:
+    """Look up in a native thread of our own, which may be left alone with a slow answer.
+
+    gevent's resolver would do it in threads that a hub waits for when it is destroyed, as the
+    hub of a native thread is when `connect` fails there: later than its deadline.
+    """
+    found: list[Any] = []
+    ours, theirs = _socket.socketpair()
+
+    def look_up() -> None:
+        try:
+            found.append(_socket.getaddrinfo(host, port, family, socket.SOCK_STREAM))
+        except Exception as exc:
+            found.append(exc)
+        finally:
+            # Whoever still waits, wakes up.
+            theirs.close()
+
+    try:
+        get_original("_thread", "start_new_thread")(look_up, ())
+        wait_read(ours.fileno())
+    finally:
+        ours.close()
+    if isinstance(found[0], Exception):
+        raise found[0]
+    infos: list[AddressInfo] = found[0]
     return infos
 
 

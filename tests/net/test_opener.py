@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pathlib
+import socket
 import ssl
 import time
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -349,18 +351,36 @@ def test_no_redirect_away_from_a_unix_socket(tmp_path: pathlib.Path) -> None:
             unix_connect(tmp_path / "socket")
 
 
-def test_threads_leave_nothing_behind_when_dns_is_slow() -> None:
-    # The look-up goes on in its thread, whose hub is gone by then.
+def in_native_thread(function: Callable[[], Any]) -> Any:
+    return gevent.get_hub().threadpool.apply(function)
+
+
+def test_slow_dns_in_a_thread_whose_hub_is_ours() -> None:
+    # The look-up goes on in a thread of its own, when the hub is gone.
     def look_up() -> Any:
         try:
             connect("ws://slow.invalid/", open_timeout=0.1)
-        except BaseException as exc:
-            return exc, get_hub_if_exists()
+        except TimeoutError as exc:
+            return str(exc), dns.answer.is_set(), get_hub_if_exists()
 
-    with SlowDNS():
-        raised, hub = gevent.get_hub().threadpool.apply(look_up)
-    assert str(raised) == "timed out while looking up slow.invalid"
-    assert hub is None
+    with SlowDNS() as dns:
+        text, answered, hub = in_native_thread(look_up)
+        assert text == "timed out while looking up slow.invalid"
+        assert not answered
+        assert hub is None
+
+
+def test_dns_in_a_thread_whose_hub_is_ours() -> None:
+    def talk() -> Any:
+        with pytest.raises(socket.gaierror):
+            connect("ws://does-not-exist.invalid/")
+        with connect(f"ws://localhost:{server.address[1]}/") as ws:
+            ws.send("hello")
+            answer = ws.recv()
+        return answer, get_hub_if_exists()
+
+    with serving(echo) as server:
+        assert in_native_thread(talk) == ("hello", None)
 
 
 def test_slow_dns() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import logging
 import os
 import pathlib
 import signal
@@ -116,7 +117,9 @@ def resources() -> dict[str, int]:
 
 
 @pytest.mark.deadline(90)
-def test_restarts(server: MortalServer) -> None:
+def test_restarts(server: MortalServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    # pytest keeps all records that reach it.
+    monkeypatch.setattr(logging.getLogger("geventws"), "propagate", False)
     client = Numbering(server.port)
     running = gevent.spawn(client.run)
     client.wait_for_more()
@@ -137,7 +140,7 @@ def test_restarts(server: MortalServer) -> None:
     # One delay at most, and what a busy machine takes.
     assert max(away) < DELAY + PATIENCE
     print(f"longest absence {max(away):.3f} s after the server was back; {before} -> {after}")
-    assert after["descriptors"] == before["descriptors"]
-    assert after["greenlets"] == before["greenlets"]
+    assert after["descriptors"] <= before["descriptors"]
+    assert after["greenlets"] <= before["greenlets"]
     # A connection is dozens of objects. Its deadline, cancelled, waits in line for a while.
     assert after["objects"] - before["objects"] < 3 * (RESTARTS - WARM_UP)
