@@ -55,14 +55,14 @@ class Block:
     alone: bool = False
 
 
-def indented(lines: list[str], start: int, outer: int) -> str:
-    """Return the lines from ``start`` on that are indented by more than ``outer``, dedented."""
+def end_of(lines: list[str], start: int, outer: int) -> int:
+    """Return where the lines end that are indented by more than ``outer``."""
     end = start
     while end < len(lines) and (
         not lines[end].strip() or len(lines[end]) - len(lines[end].lstrip()) > outer
     ):
         end += 1
-    return textwrap.dedent("\n".join(lines[start:end])).strip("\n") + "\n"
+    return end
 
 
 def rst_blocks(text: str) -> Iterator[Block]:
@@ -72,23 +72,19 @@ def rst_blocks(text: str) -> Iterator[Block]:
     while number < len(lines):
         line = lines[number]
         number += 1
-        outer = len(line) - len(line.lstrip())
+        end = end_of(lines, number, outer=len(line) - len(line.lstrip()))
+        inside = textwrap.dedent("\n".join(lines[number:end])).strip("\n") + "\n"
         if comment := COMMENT.match(line):
-            value = comment[2] or (comment[1] == "hidden" and indented(lines, number, outer)) or ""
-            yield Block(number, comment[1], value)
+            yield Block(number, comment[1], comment[2] or inside)
         elif block := CODE_BLOCK.match(line):
-            code = indented(lines, number, outer)
-            # Options of the directive, such as :caption:.
-            code = re.sub(r"\A(:[\w-]+:.*\n)+\n", "", code)
+            # Without options of the directive, such as :caption:.
+            code = re.sub(r"\A(:[\w-]+:.*\n)+\n", "", inside)
             yield Block(number, block[1] or "python", code)
         elif LITERAL.match(line):
-            yield Block(number, "python", indented(lines, number, outer))
+            yield Block(number, "python", inside)
         else:
             continue
-        while number < len(lines) and (
-            not lines[number].strip() or len(lines[number]) - len(lines[number].lstrip()) > outer
-        ):
-            number += 1
+        number = end
 
 
 def markdown_blocks(text: str) -> Iterator[Block]:
