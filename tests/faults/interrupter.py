@@ -9,6 +9,11 @@ from typing import Any, Self
 import gevent
 import greenlet
 
+from geventws.build import build_name
+
+# Whether the interpreter sees the functions that are compiled where there is a compiler.
+SEES_ALL = build_name() == "plain Python"
+
 # More switch points than any operation here has.
 MANY = 500
 
@@ -95,7 +100,8 @@ def at_every_switch(
         late: how late.
 
     Returns:
-        The functions of geventws in which the victim was interrupted, or on the way.
+        The functions of geventws in which the victim was interrupted, or on the way; those of
+        compiled modules leave no trace.
     """
     places: set[str] = set()
     for at in range(1, MANY):
@@ -103,5 +109,12 @@ def at_every_switch(
         run(interrupter)
         places |= interrupter.places
         if not interrupter.struck:
+            assert at > 1, "it never lets others run"
             return places
     raise AssertionError("it never ends")
+
+
+def check_places(places: set[str], *expected: str) -> None:
+    """Check that a victim was interrupted in functions of geventws, as far as can be seen."""
+    missing = set(expected) - places
+    assert not (missing and SEES_ALL), f"not interrupted in {missing}"

@@ -168,7 +168,7 @@ class House(logging.Handler):
             logger.setLevel(logging.NOTSET)
             logger.propagate = True
         if exc_info[0] is None:
-            assert not self.server._greenlets
+            assert not self.server._roster.greenlets
             until(lambda: not get_hub_state().streams)
 
     def _serve(self, ws: ServerConnection) -> None:

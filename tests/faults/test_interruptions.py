@@ -15,7 +15,7 @@ from gevent import GreenletExit
 from geventws import ClientConnection, ConnectionClosed, InvalidHandshake, State, connect
 from geventws.net.server import ServingGreenlet
 from tests.faults.census import leaves_nothing
-from tests.faults.interrupter import Interrupter, Interruption, at_every_switch
+from tests.faults.interrupter import Interrupter, Interruption, at_every_switch, check_places
 from tests.faults.relay import Relay
 from tests.net.support import PATIENCE, client_tls, echo, pair, server_tls, serving, until, uri_of
 
@@ -85,11 +85,11 @@ def test_connect(exc: type[BaseException], tls: bool, late: int) -> None:
                 assert ws.recv() == "hello"
         else:
             assert type(end) is exc
-        until(lambda: not server._greenlets)
+        until(lambda: not server._roster.greenlets)
 
     with serving(echo, **at_server) as server:
         places = at_every_switch(run, exc, late)
-    assert {"dial", "_receive_response"} <= places
+    check_places(places, "dial", "_receive_response")
     assert ("_shake_tls" in places) is tls
 
 
@@ -118,14 +118,14 @@ def test_server(exc: type[BaseException], tls: bool, late: int) -> None:
                 assert closed.code == code
             except (InvalidHandshake, OSError):
                 pass
-            until(lambda: not server._greenlets and not server._state.streams)
+            until(lambda: not server._roster.greenlets and not server._state.streams)
 
     def handler(ws: Any) -> None:
         ws.send(ws.recv())
 
     with serving(handler, **at_server) as server:
         places = at_every_switch(run, exc, late)
-    assert {"_receive_request", "_run", "_wait_for_message", "close"} <= places
+    check_places(places, "_receive_request", "_run", "_wait_for_message", "close")
     assert ("_shake_tls" in places) is tls
 
 
@@ -152,7 +152,7 @@ def test_recv(exc: type[BaseException], tls: bool, late: int) -> None:
             assert interrupt(interrupter, lambda: receive(ws)) == ["one", "two", "three", 1000]
             feeder.join()
 
-    assert "_wait_for_message" in at_every_switch(run, exc, late)
+    check_places(at_every_switch(run, exc, late), "_wait_for_message")
 
 
 @in_every_way
@@ -185,7 +185,7 @@ def test_recv_streaming(exc: type[BaseException], tls: bool, late: int) -> None:
             assert message == ("next" if parts else "abc")
             feeder.join()
 
-    assert "recv_streaming" in at_every_switch(run, exc, late)
+    check_places(at_every_switch(run, exc, late), "recv_streaming")
 
 
 def narrow(ws: Any, peer: Any) -> None:
@@ -218,7 +218,7 @@ def test_send(exc: type[BaseException], tls: bool, late: int) -> None:
             assert ws.close_code == 1000
 
     places = at_every_switch(run, exc, late)
-    assert {"_wait_for_turn", "_give_way", "close"} <= places
+    check_places(places, "_wait_for_turn", "_give_way", "close")
 
 
 @in_every_way
@@ -247,7 +247,7 @@ def test_send_in_fragments(exc: type[BaseException], tls: bool, late: int) -> No
             return closed
 
     places = at_every_switch(run, exc, late)
-    assert {"_send_fragments", "_wait_for_turn"} <= places
+    check_places(places, "_send_fragments", "_wait_for_turn")
 
 
 @in_every_way
@@ -264,7 +264,7 @@ def test_close(exc: type[BaseException], tls: bool, late: int) -> None:
             assert ends(ws) and ends(peer)
             assert ws.close_code == peer.close_code == 1000
 
-    assert "_wait_ended" in at_every_switch(run, exc, late)
+    check_places(at_every_switch(run, exc, late), "_wait_ended")
 
 
 @in_every_way
@@ -283,4 +283,4 @@ def test_with(exc: type[BaseException], tls: bool, late: int) -> None:
             codes = [1000] if end is None else [1000, 1001 if exc is GreenletExit else 1011]
             assert peer.close_code in codes
 
-    assert {"wait", "__exit__", "_wait_ended"} <= at_every_switch(run, exc, late)
+    check_places(at_every_switch(run, exc, late), "wait", "__exit__", "_wait_ended")
