@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from typing import Any
 
 import geventws
 from geventws.build import build_name
-
-# Section 9 has messages of 16 MiB, and of 65,536 fragments, after which the fuzzing server
-# needs its time.
-OPTIONS: dict[str, Any] = {"max_size": None, "max_fragments": None, "open_timeout": 60}
+from tests.compliance.options import OPTIONS
 
 
 def run(uri: str) -> None:

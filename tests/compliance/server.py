@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import geventws
 from geventws.build import build_name
+from tests.compliance.options import OPTIONS
 
 
 def echo(ws: geventws.ServerConnection) -> None:
@@ -12,7 +13,6 @@ def echo(ws: geventws.ServerConnection) -> None:
         ws.send(message)
 
 
-# Section 9 has messages of 16 MiB, and of 65,536 fragments.
-with geventws.serve(echo, "127.0.0.1", 0, max_size=None, max_fragments=None) as server:
+with geventws.serve(echo, "127.0.0.1", 0, **OPTIONS) as server:
     print(build_name(), server.address[1], sep="\n", flush=True)
     server.serve_forever()
