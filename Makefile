@@ -52,17 +52,17 @@ test: lint types matrix
 # Ways in which the same tests must pass, JOBS of them at the same time. The core has no I/O: it
 # runs once in each build. Servers that are processes of their own run once in each build, once
 # unpatched and once patched.
-matrix: .venv/compiled
+matrix: .venv/compiled tests/interop/node_modules
 	$(MAKE) --jobs=$(JOBS) --output-sync=target coverage patched compiled debug libuv
 
 patched: .venv/compiled
 	GEVENTWS_TEST_PATCH=1 $(PYTEST) --ignore=tests/core --ignore=tests/fuzz --ignore=tests/load
 
 compiled: .venv/compiled
-	$(PYTEST) tests/core tests/fuzz tests/net tests/interop tests/faults tests/testing
+	$(PYTEST) tests/core tests/fuzz tests/net tests/compliance tests/interop tests/faults tests/testing
 
 debug: .venv/compiled
-	GEVENTWS_TEST_DEBUG=1 $(PYTEST) tests/net tests/interop tests/faults
+	GEVENTWS_TEST_DEBUG=1 $(PYTEST) tests/net tests/compliance tests/interop tests/faults
 
 libuv: .venv/compiled
 	GEVENT_LOOP=libuv $(PYTEST) tests/net
@@ -79,7 +79,7 @@ load: .venv/compiled
 # Their tests take longer than what counts as blocked elsewhere.
 FOR_LONG = -o faulthandler_timeout=1800
 
-coverage: .venv/installed
+coverage: .venv/installed tests/interop/node_modules
 	$(PURE) .venv/bin/coverage run -m pytest
 	.venv/bin/coverage report
 
@@ -171,6 +171,12 @@ endef
 .venv-wstest/installed: tests/compliance/requirements.txt tests/compliance/install.py | python
 	$(PYTHON) -m tests.compliance.install .venv-wstest
 	@touch $@
+
+# Node's ws, a peer of the interoperability tests, which are skipped where it is not.
+tests/interop/node_modules: tests/interop/package.json
+	@if command -v npm >/dev/null; then \
+	npm install --silent --no-audit --no-fund --no-package-lock --prefix tests/interop && touch $@; \
+	else echo "npm was not found: Node's ws is not tested"; fi
 
 .venv/docs: .venv/installed
 	.venv/bin/python -m pip install --quiet --editable .[docs]

@@ -57,7 +57,7 @@ def install(folder: pathlib.Path) -> None:
     if python is None:
         sys.exit(MISSING)
     shutil.rmtree(folder, ignore_errors=True)
-    quiet = ["-q", "--disable-pip-version-check", "install"]
+    quiet = ["-qq", "--disable-pip-version-check", "install"]
     tool = folder / "virtualenv"
     subprocess.run([sys.executable, "-m", "venv", tool], check=True)
     subprocess.run([tool / "bin/pip", *quiet, VIRTUALENV], check=True)

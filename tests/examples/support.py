@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import shutil
 import sys
@@ -92,16 +93,25 @@ class Tab:
 
 @pytest.fixture
 def browser(tmp_path: pathlib.Path) -> Iterator[webdriver.Chrome]:
+    with browser_in(tmp_path) as driver:
+        yield driver
+
+
+@contextlib.contextmanager
+def browser_in(folder: pathlib.Path, *more_options: str) -> Iterator[webdriver.Chrome]:
+    """A browser with its profile in a folder."""
     if CHROMIUM is None or CHROMEDRIVER is None:
         pytest.skip("chromium and chromedriver are not installed (Debian: chromium-driver)")
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
-    for option in [*CHROMIUM_OPTIONS, f"--user-data-dir={tmp_path / 'profile'}"]:
+    for option in [*CHROMIUM_OPTIONS, f"--user-data-dir={folder / 'profile'}", *more_options]:
         options.add_argument(option)
     # With the driver's path given, selenium looks for nothing and downloads nothing.
     driver = webdriver.Chrome(options, webdriver.ChromeService(CHROMEDRIVER))
-    yield driver
-    driver.quit()
+    try:
+        yield driver
+    finally:
+        driver.quit()
 
 
 def started(name: str, *arguments: str, **options: Any) -> Process:

@@ -11,19 +11,42 @@ import pytest
 import trustme
 
 from tests.interop.foreign import LIBRARIES, Link
+from tests.interop.suite import Certificates, Peer, parametrize
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    parametrize(metafunc)
 
 
 @pytest.fixture(scope="session")
-def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     """TLS for a server that is 127.0.0.1, and for clients that trust it."""
     authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
     server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
     # `websockets.sync` reads and writes in two threads, for which OpenSSL's connections are not
     # made: a session ticket that arrives while it writes may break its connection.
     server.num_tickets = 0
-    authority.issue_cert("127.0.0.1").configure_cert(server)
+    certificate.configure_cert(server)
     authority.configure_trust(client)
-    return server, client
+    paths = [tmp_path_factory.mktemp("tls") / name for name in ("certificate", "authority")]
+    certificate.private_key_and_cert_chain_pem.write_to_path(paths[0])
+    authority.cert_pem.write_to_path(paths[1])
+    return server, client, *map(str, paths)
+
+
+@pytest.fixture(scope="session")
+def contexts(certificates: Certificates) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """TLS for a server and for a client."""
+    return certificates[:2]
+
+
+@pytest.fixture(scope="class")
+def peer(request: pytest.FixtureRequest, certificates: Certificates) -> Iterator[Peer]:
+    """The process of the class's peer."""
+    peer = Peer(request.cls.command, certificates)
+    yield peer
+    peer.end()
 
 
 @pytest.fixture(params=["tcp", "tls", "unix", "unix-tls"])

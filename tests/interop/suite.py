@@ -1,0 +1,267 @@
+"""What is tried with each peer that is a process of its own, both ways where it has both.
+
+A test module names a peer by a subclass of `Suite`; conftest.py makes parameters of what it says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import gevent
+import pytest
+from gevent import subprocess
+from gevent.event import Event
+from gevent.queue import Queue
+
+import geventws
+from geventws.core.deflate_negotiation import (
+    ClientPerMessageDeflateFactory,
+    ServerPerMessageDeflateFactory,
+)
+from tests.interop.foreign import TIMEOUT
+
+__all__ = [
+    "CLOSINGS",
+    "COMBINATIONS",
+    "Certificates",
+    "Closes",
+    "Fragments",
+    "Peer",
+    "Suite",
+    "answer",
+    "check_echo",
+    "parametrize",
+    "serving_one",
+]
+
+MESSAGES: list[str | bytes] = [
+    "",
+    b"",
+    "Hello!",
+    b"\x00\xff",
+    "Grüße, 世界 🌍",
+    "x" * 125,
+    b"x" * 126,
+    "x" * 65535,
+    b"x" * 65536,
+    os.urandom(10**6),
+    "MiB!" * 2**18,
+]
+
+FRAGMENTED: list[list[Any]] = [["Grüße, ", "世界", " 🌍"], [b"a" * 70_000, b"", b"b"]]
+
+OTHER_MODE = any(map(os.environ.get, ["GEVENTWS_TEST_PATCH", "GEVENTWS_TEST_DEBUG"]))
+
+CLOSINGS = [(1000, ""), (1001, "bye"), (3000, "ü" * 61), (4999, "private")]
+
+# Larger than any window, and alike at a small and at a large distance.
+TEXT = " ".join(str(number**3) for number in range(5_000))
+
+# All four parameters of compression, the windows in four sizes each.
+COMBINATIONS: list[dict[str, Any]] = [
+    {
+        "server_no_context_takeover": server_alone,
+        "client_no_context_takeover": client_alone,
+        "server_max_window_bits": server_bits,
+        "client_max_window_bits": client_bits,
+    }
+    for server_alone, client_alone in itertools.product([False, True], repeat=2)
+    for server_bits, client_bits in itertools.product([None, 9, 12, 15], repeat=2)
+]
+
+# A TLS context of a server and one of a client, and the files of a certificate and its authority.
+Certificates = tuple[Any, Any, str, str]
+
+
+def check_echo(ws: Any, messages: list[Any]) -> None:
+    """Send messages, in fragments if they are lists; they must come back."""
+    for message in messages:
+        whole = message[0][:0].join(message) if isinstance(message, list) else message
+        sending = gevent.spawn(ws.send, message)
+        assert ws.recv(timeout=TIMEOUT) == whole
+        sending.get(timeout=TIMEOUT)
+
+
+def answer(**parameters: Any) -> set[str]:
+    """Return the parameters of an answer as the header has them, but for those that are not set."""
+    named = {name: value for name, value in parameters.items() if value}
+    return {name if value is True else f"{name}={value}" for name, value in named.items()}
+
+
+class Peer:
+    """A peer that is a process of its own; see peers/talk.py."""
+
+    def __init__(self, command: list[str], certificates: Certificates) -> None:
+        self._contexts = certificates[:2]
+        self._process = subprocess.Popen(
+            [*command, *certificates[2:]], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        plain, secure = self._line()
+        self._ports = {"ws": plain, "wss": secure}
+        # Connections so far: each has a number, which is the path.
+        self._count = 0
+
+    def _line(self) -> Any:
+        """Return what the peer says next."""
+        assert self._process.stdout is not None
+        with gevent.Timeout(TIMEOUT, AssertionError("the peer says nothing")):
+            return json.loads(self._process.stdout.readline())
+
+    def received(self, ws: Any) -> list[Any]:
+        """Return the close code and reason that the peer has received on a connection."""
+        return self._line_about(ws)
+
+    def _line_about(self, ws: Any) -> list[Any]:
+        """Return the next line that begins with the path of a connection, without that."""
+        path = ws.path.partition("?")[0]
+        while (line := self._line())[0] != path:
+            pass
+        return list(line[1:])
+
+    @contextlib.contextmanager
+    def open(
+        self, role: str, scheme: str = "ws", ours: Any = None, theirs: Any = None
+    ) -> Iterator[Any]:
+        """Open a connection, and yield our end.
+
+        Args:
+            role: what geventws is, "server" or "client".
+            scheme: "wss" for TLS.
+            ours: options of our end.
+            theirs: options of the foreign end.
+        """
+        self._count += 1
+        server_tls, client_tls = self._contexts if scheme == "wss" else (None, None)
+        ours = {"max_size": None, "close_timeout": TIMEOUT / 2, **(ours or {})}
+        if role == "client":
+            query = quote(json.dumps(theirs)) if theirs else ""
+            uri = f"{scheme}://127.0.0.1:{self._ports[scheme]}/{self._count}?{query}"
+            with geventws.connect(uri, ssl=client_tls, **ours) as ws:
+                yield ws
+            return
+        with serving_one(ssl=server_tls, **ours) as (server, accepted):
+            self._command([f"{scheme}://127.0.0.1:{server.address[1]}/{self._count}", theirs or {}])
+            ws = accepted.get(timeout=TIMEOUT)
+            # simple-websocket loses what comes with the answer to its request.
+            assert self._line_about(ws) == []
+            yield ws
+
+    def _command(self, command: Any) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(command).encode() + b"\n")
+        self._process.stdin.flush()
+
+    def end(self) -> None:
+        """End the process."""
+        self._process.send_signal(signal.SIGKILL)
+        self._process.communicate()
+
+
+@contextlib.contextmanager
+def serving_one(**options: Any) -> Iterator[tuple[Any, Any]]:
+    """A server of ours, and the queue of its connections, which stay open until the end."""
+    accepted: Queue[Any] = Queue()
+    done = Event()
+
+    def handler(ws: Any) -> None:
+        accepted.put(ws)
+        done.wait()
+
+    with geventws.serve(handler, "127.0.0.1", 0, **options) as server:
+        try:
+            yield server, accepted
+        finally:
+            done.set()
+
+
+class Suite:
+    """The tests; a subclass says what the peer is and can do."""
+
+    # The command that runs the peer.
+    command: list[str]
+    # What geventws can be with it.
+    roles = ["server", "client"]
+    # Compression: what geventws is, the settings of our factory, the options of theirs, and the
+    # parameters of the answer.
+    negotiations: list[tuple[str, dict[str, Any], dict[str, Any], set[str]]] = []
+
+    def test_messages(self, peer: Peer, role: str, scheme: str) -> None:
+        with peer.open(role, scheme) as ws:
+            check_echo(ws, MESSAGES)
+
+    def test_our_fragments(self, peer: Peer, role: str) -> None:
+        with peer.open(role) as ws:
+            check_echo(ws, FRAGMENTED)
+
+    def test_pings(self, peer: Peer, role: str) -> None:
+        with peer.open(role) as ws:
+            assert ws.ping().wait(TIMEOUT)
+
+    def test_they_close(self, peer: Peer, role: str) -> None:
+        for code, reason in CLOSINGS:
+            with peer.open(role) as ws:
+                ws.send("last words")
+                ws.send(f"close {code} {reason}")
+                assert ws.recv(timeout=TIMEOUT) == "last words"
+                with pytest.raises(geventws.ConnectionClosed) as caught:
+                    ws.recv(timeout=TIMEOUT)
+                assert caught.value.rcvd is not None
+                assert caught.value.rcvd == (code, reason)
+
+    @pytest.mark.deadline(60)
+    def test_compression(self, peer: Peer, negotiating: str) -> None:
+        """Each combination of parameters that both support is agreed upon and obeyed."""
+        chosen = [one for one in self.negotiations if one[0] == negotiating]
+        # The plain run tries them all; other modes share them out.
+        for role, settings, theirs, expected in chosen[:: 5 if OTHER_MODE else 1]:
+            make = ServerPerMessageDeflateFactory
+            if role == "client":
+                make = ClientPerMessageDeflateFactory
+            ours = {"compression": None, "extensions": [make(**settings)]}
+            with peer.open(role, "ws", ours, theirs) as ws:
+                name, *answer = ws.response.headers["Sec-WebSocket-Extensions"].split("; ")
+                assert name == "permessage-deflate"
+                assert set(answer) == expected, (settings, theirs)
+                check_echo(ws, [TEXT, "", TEXT[-300:]])
+
+
+class Fragments:
+    """For a peer that can send fragments."""
+
+    def test_their_fragments(self, peer: Peer, role: str) -> None:
+        with peer.open(role) as ws:
+            ws.send("fragments")
+            fragments = [fragment for fragment in ws.recv_streaming() if fragment]
+            assert fragments == ["one ", "two ", "thrée"]
+
+
+class Closes:
+    """For a peer that closes as the RFC wants it, when we begin."""
+
+    def test_we_close(self, peer: Peer, role: str) -> None:
+        for code, reason in CLOSINGS:
+            with peer.open(role) as ws:
+                ws.close(code, reason)
+                assert peer.received(ws) == [code, reason]
+                # aiohttp answers every close frame with this code.
+                assert ws.close_code in (code, 1000)
+
+
+def parametrize(metafunc: pytest.Metafunc) -> None:
+    """Make parameters of what a subclass says."""
+    suite = metafunc.cls
+    if suite is None or not issubclass(suite, Suite):
+        return
+    if "role" in metafunc.fixturenames:
+        metafunc.parametrize("role", suite.roles)
+    if "negotiating" in metafunc.fixturenames:
+        metafunc.parametrize("negotiating", sorted({one[0] for one in suite.negotiations}))
+    if "scheme" in metafunc.fixturenames:
+        metafunc.parametrize("scheme", ["ws", "wss"])

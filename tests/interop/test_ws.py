@@ -1,0 +1,42 @@
+"""We and Node's ws, as server and client of each other."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import shutil
+from typing import Any
+
+import pytest
+
+from tests.interop.suite import COMBINATIONS, Closes, Fragments, Suite, answer
+
+FOLDER = pathlib.Path(__file__).parent
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("node") is None or not (FOLDER / "node_modules").is_dir(),
+    reason="ws is not installed (Debian: npm; then make test installs it)",
+)
+
+
+def in_its_words(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of ws, which are spelled in another way."""
+    options = {
+        re.sub("_(.)", lambda match: match[1].upper(), name): value
+        for name, value in parameters.items()
+        if value
+    }
+    return {"perMessageDeflate": {"threshold": 0, **options}}
+
+
+def negotiations() -> Any:
+    for role in ("client", "server"):
+        for parameters in COMBINATIONS:
+            # We ask, and then it does.
+            yield role, parameters, in_its_words({}), answer(**parameters)
+            yield role, {}, in_its_words(parameters), answer(**parameters)
+
+
+class TestWs(Suite, Closes, Fragments):
+    command = ["node", str(FOLDER / "peers" / "ws_peer.mjs")]
+    negotiations = list(negotiations())
