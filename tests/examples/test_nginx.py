@@ -103,7 +103,9 @@ class Nginx:
             self.process.send_signal(signal.SIGTERM)
         _, errors = self.process.communicate(timeout=PATIENCE)
         log = (self.folder / "error.log").read_text("utf-8")
-        assert not re.search(r"\[(error|crit|alert|emerg)\]", log), f"{errors}\n{log}"
+        # Tabs come back when the chat is gone, for as long as they are open.
+        wrong = r"\[(error|crit|alert|emerg)\](?!.* connect\(\) )"
+        assert not re.search(wrong, log), f"{errors}\n{log}"
 
 
 @pytest.fixture

@@ -255,7 +255,7 @@ def test_refused_handshake_leaves_no_hub(server: Process) -> None:
 def test_hub_goes_with_the_request(server: Process, path: str) -> None:
     """A native thread may end with the request, or serve another one much later."""
     if not server.threaded or (path == "/forget-and-crash" and server.server in GUNICORN):
-        # gunicorn tells nothing of such an end; see `test_thread_serves_another_request`.
+        # gunicorn tells nothing of such an end; the thread's next WebSocket ends the first.
         return
     process = server.through("plain")
     before = process.count()
