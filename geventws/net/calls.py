@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 import gevent
@@ -19,6 +20,10 @@ allocate_lock = get_original("_thread", "allocate_lock")
 
 # The value of a call that has none yet.
 NOTHING = object()
+
+# How often a caller looks whether the hub is still there, in seconds: a thread that ends without
+# having destroyed its hub tells nobody.
+LOOK = 0.5
 
 # The longest wait for a native lock, in seconds, of all systems; then it is waited for again.
 LONG = 3600.0
@@ -201,7 +206,7 @@ class Call:
         try:
             if not self._mailbox.post(self.start):
                 raise HubGone
-            if not self._bell.wait(timeout):
+            if not self._hear(timeout):
                 if self._take_token():
                     self._mailbox.post(self._stop)
                     raise TimeoutError(f"timed out in {timeout:.1f}s")
@@ -209,6 +214,16 @@ class Call:
                 self._bell.wait(None)
         finally:
             self._bell.close()
+
+    def _hear(self, timeout: float | None) -> bool:
+        """Wait for the end of the call; return whether it came within ``timeout`` seconds."""
+        end = None if timeout is None else monotonic() + timeout
+        while not self._bell.wait(LOOK if end is None else max(0, min(end - monotonic(), LOOK))):
+            if self._mailbox.gone and self._take_token():
+                raise HubGone
+            if end is not None and monotonic() >= end:
+                return False
+        return True
 
     def cancel(self) -> None:
         """Undo the call, for a caller who goes away."""

@@ -253,3 +253,24 @@ def test_ctrl_c_in_the_called_thread_is_its_own(
     with pytest.raises(KeyboardInterrupt):
         without_hub(lambda: call(mailbox, work))
     assert errors == [KeyboardInterrupt]
+
+
+@pytest.mark.parametrize("timeout", [None, PATIENCE])
+def test_a_thread_that_ends_without_destroying_its_hub(timeout: float | None) -> None:
+    boxes: list[Mailbox] = []
+    lock = get_original("_thread", "allocate_lock")()
+    lock.acquire()
+
+    def live() -> None:
+        boxes.append(Mailbox(gevent.get_hub()))
+        gevent.sleep(0)
+        lock.acquire()
+
+    start_thread(live, ())
+    until(lambda: boxes)
+    calling = gevent.spawn(call, boxes[0], print, timeout=timeout)
+    # The call is posted, and nobody will deliver it.
+    until(lambda: boxes[0]._posts)
+    lock.release()
+    with pytest.raises(HubGone):
+        calling.get(timeout=PATIENCE)
