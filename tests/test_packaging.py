@@ -48,6 +48,12 @@ def test_only_gevent_and_greenlet_are_needed_at_run_time() -> None:
     assert sorted(line.split(">")[0].strip() for line in needed) == ["gevent", "greenlet"]
 
 
+def test_extra_for_gunicorn_brings_what_its_workers_for_gevent_import() -> None:
+    requirements = importlib.metadata.requires("geventws") or []
+    (line,) = [line for line in requirements if line.endswith('extra == "gunicorn"')]
+    assert line.startswith("gunicorn[gevent]")
+
+
 def test_types_are_shipped() -> None:
     assert pathlib.Path(geventws.__file__).with_name("py.typed").is_file()
 
