@@ -50,13 +50,15 @@ demo: .venv-demo/installed
 test: lint types matrix
 
 # Ways in which the same tests must pass, JOBS of them at the same time. The core has no I/O: it
-# runs once in each build. Servers that are processes of their own run once in each build, once
-# unpatched and once patched.
+# runs once in each build. What takes processes of its own runs twice: in plain Python, and
+# compiled and patched.
+PROCESSES = tests/wsgi tests/compat tests/cli tests/docs tests/examples
+
 matrix: .venv/compiled tests/interop/node_modules
 	$(MAKE) --jobs=$(JOBS) --output-sync=target coverage patched compiled debug libuv
 
 patched: .venv/compiled
-	GEVENTWS_TEST_PATCH=1 $(PYTEST) --ignore=tests/core --ignore=tests/fuzz --ignore=tests/load
+	GEVENTWS_TEST_PATCH=1 $(PYTEST) tests/net tests/interop tests/faults tests/testing $(PROCESSES)
 
 compiled: .venv/compiled
 	$(PYTEST) tests/core tests/fuzz tests/net tests/compliance tests/interop tests/faults tests/testing
