@@ -13,16 +13,14 @@ import pathlib
 import subprocess
 import sys
 
-from tests.fuzz.corpus import TARGETS, load, save
+from tests.fuzz.corpus import TARGETS, load
+from tests.fuzz.keep import keep
 
 BUILD = pathlib.Path(__file__).resolve().parents[2] / "build/fuzz"
 
 # Bytes of an input: enough for two-byte lengths and a head of several lines. Seconds for one:
 # a thousand times what it takes. MiB of memory, of which the fuzzer needs 60 itself.
-LIMITS = ["-max_len=1024", "-timeout=20", "-rss_limit_mb=256"]
-
-# Bytes of an input that is kept for `make test`.
-MAX_KEPT = "-max_len=200"
+LIMITS = ["-max_len=1024", "-timeout=20", "-report_slow_units=20", "-rss_limit_mb=256"]
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -48,12 +46,6 @@ def spread(target: str, folder: pathlib.Path) -> None:
     folder.with_name("dictionary").write_text("".join(f'"{line}"\n' for line in lines))
 
 
-def fuzz(target: str, seconds: float, *arguments: str) -> int:
-    """Run libFuzzer; return its exit status."""
-    command = [sys.executable, "-m", "tests.fuzz.search", target, str(seconds), *arguments]
-    return subprocess.run(command).returncode
-
-
 def search(target: str, seconds: float) -> bool:
     """Fuzz a target; return whether all was well."""
     folder = BUILD / target / "reached"
@@ -61,19 +53,11 @@ def search(target: str, seconds: float) -> bool:
     spread(target, folder)
     before = set(folder.parent.iterdir())
     options = [f"-dict={folder.parent}/dictionary", f"-artifact_prefix={folder.parent}/"]
-    status = fuzz(target, seconds, *LIMITS, *options, "-print_final_stats=1", str(folder))
+    command = [sys.executable, "-m", "tests.fuzz.search", target, str(seconds), *LIMITS, *options]
+    status = subprocess.run([*command, "-print_final_stats=1", str(folder)]).returncode
     for path in set(folder.parent.iterdir()) - before:
         print(f"{path.name}: add this to tests/fuzz/corpus/{target}.txt\n{path.read_bytes()!r}")
     return not status
-
-
-def keep(target: str) -> None:
-    """Add to the corpus what reaches something that it does not reach, if it is short."""
-    reached, known = BUILD / target / "reached", BUILD / target / "known"
-    known.mkdir(exist_ok=True)
-    spread(target, known)
-    fuzz(target, 3600, "-merge=1", MAX_KEPT, str(known), str(reached))
-    save(target, [path.read_bytes() for path in known.iterdir()])
 
 
 def main() -> None:
@@ -82,11 +66,11 @@ def main() -> None:
     targets = arguments.targets or TARGETS
     if arguments.keep:
         for target in targets:
-            keep(target)
+            print(f"{target}: {keep(target, BUILD / target / 'reached')} more")
         return
     failed = [target for target in targets if not search(target, arguments.seconds)]
     if failed:
-        sys.exit(f"something was found: {', '.join(failed)}")
+        sys.exit(f"something was found, or it was interrupted: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def pieces(stream: bytes) -> Iterator[tuple[int, bytes]]:
     """Cut a stream into the first bytes and the payloads of frames."""
     while len(stream) >= 2:
         head, size = stream[0], stream[1]
-        # A quarter of them with as many bytes as there can be in 16 bits.
+        # From 192 on, 300 times as many: frames with a length of two bytes.
         size *= 1 if size < 192 else 300
         yield head, stream[2 : 2 + size]
         stream = stream[2 + size :]

@@ -1,0 +1,43 @@
+"""Choose inputs for a corpus: the shortest that take a branch which those before do not take."""
+
+from __future__ import annotations
+
+import importlib
+import pathlib
+from collections.abc import Callable, Iterable
+
+import coverage
+
+import geventws.core
+from tests.fuzz.corpus import load, save
+
+__all__ = ["keep"]
+
+# Bytes of an input that can be read in a review.
+MAX_SIZE = 120
+
+Branches = set[tuple[str, tuple[int, int]]]
+
+
+def branches(check: Callable[[bytes], None], inputs: Iterable[bytes]) -> Branches:
+    """Return the branches of the core that inputs take."""
+    measured = coverage.Coverage(data_file=None, branch=True, source=list(geventws.core.__path__))
+    with measured.collect():
+        for data in inputs:
+            check(data)
+    found = measured.get_data()
+    return {(path, arc) for path in found.measured_files() for arc in found.arcs(path) or ()}
+
+
+def keep(target: str, folder: pathlib.Path) -> int:
+    """Add inputs from a folder to the corpus of a target; return how many."""
+    check = importlib.import_module(f"tests.fuzz.targets.{target}").check
+    known = branches(check, load(target))
+    chosen = []
+    for path in sorted(folder.iterdir(), key=lambda path: path.stat().st_size):
+        data = path.read_bytes()
+        if len(data) <= MAX_SIZE and not (taken := branches(check, [data])) <= known:
+            known |= taken
+            chosen.append(data)
+    save(target, chosen)
+    return len(chosen)
