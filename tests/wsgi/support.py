@@ -11,6 +11,7 @@ import os
 import pathlib
 import re
 import signal
+import ssl
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -200,6 +201,20 @@ class Process:
 def trust() -> Any:
     """TLS configuration of clients, made once: it takes longer than a handshake."""
     return client_tls()
+
+
+def foreign_tls(process: Process) -> ssl.SSLContext | None:
+    """What `websockets.sync` needs for a server, which speaks TLS or not.
+
+    Its two threads use one TLS object without a lock. With TLS 1.3 the server's session tickets
+    arrive while the request is written, which then may not arrive: once in 500 connections.
+    """
+    if not process.tls:
+        return None
+    context = ssl.create_default_context()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    authority()[0].configure_trust(context)
+    return context
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ import importlib
 import json
 import re
 import signal
-import ssl
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -22,13 +21,14 @@ from geventws import Opcode
 from geventws.flask import Sock
 from geventws.hosts import UnsupportedServer
 from geventws.testing import RawClient
-from tests.net.support import PATIENCE, authority, until
+from tests.net.support import PATIENCE, until
 from tests.wsgi.support import (
     GUNICORN,
     PYWSGI,
     SERVERS,
     THREADED,
     Process,
+    foreign_tls,
     leak_rounds,
     running,
     served,
@@ -112,12 +112,8 @@ def test_client_vanishes(process: Process, when: str) -> None:
 
 
 def test_foreign_client(process: Process) -> None:
-    context = None
-    if process.tls:
-        context = ssl.create_default_context()
-        authority()[0].configure_trust(context)
     uri = f"{'wss' if process.tls else 'ws'}://localhost:{process.address[1]}/echo"
-    with foreign_connect(uri, ssl=context) as ws:
+    with foreign_connect(uri, ssl=foreign_tls(process)) as ws:
         ws.send("x" * 10_000)
         assert ws.recv() == "x" * 10_000
     assert ws.close_code == 1000

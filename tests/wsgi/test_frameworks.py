@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from websockets.sync.client import connect
 
 from geventws import Opcode
 from geventws.testing import RawClient
-from tests.net.support import authority, until
+from tests.net.support import until
 from tests.test_docs import programs
 from tests.wsgi.documented import FRAMEWORKS, HOWTO, run
-from tests.wsgi.support import Process, running, served
+from tests.wsgi.support import Process, foreign_tls, running, served
 
 # One for each way of taking a socket over; the others are the doors' own tests' business.
 SERVERS = ["pywsgi", "pywsgi-tls", "gunicorn", "worker", "gevent_pywsgi", "gthread", "werkzeug"]
@@ -31,14 +30,11 @@ def process(server: Process, request: pytest.FixtureRequest) -> Process:
     return server.through(request.param)
 
 
-def uri_of(process: Process) -> tuple[str, Any]:
+def uri_of(process: Process) -> tuple[str, ssl.SSLContext | None]:
     """The application's address for WebSockets, and what its TLS needs."""
+    scheme = "wss" if process.tls else "ws"
     where = f"localhost:{process.address[1]}{process.prefix}"
-    if not process.tls:
-        return f"ws://{where}", None
-    context = ssl.create_default_context()
-    authority()[0].configure_trust(context)
-    return f"wss://{where}", context
+    return f"{scheme}://{where}", foreign_tls(process)
 
 
 def test_foreign_client(process: Process) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import signal
-import ssl
 from collections.abc import Iterator
-from typing import Any
 
 import gevent
 import gevent.pool
@@ -16,7 +14,7 @@ import websockets.sync.client
 from geventws import Opcode
 from geventws.testing import RawClient
 from tests.interop.foreign import natively
-from tests.net.support import HOST, PATIENCE, authority, until
+from tests.net.support import HOST, PATIENCE, until
 from tests.wsgi.support import (
     FORGOTTEN,
     GUNICORN,
@@ -25,6 +23,7 @@ from tests.wsgi.support import (
     SERVERS,
     THREADED,
     Process,
+    foreign_tls,
     leak_rounds,
     running,
 )
@@ -103,8 +102,7 @@ def test_foreign_client(process: Process) -> None:
     uri = f"{'wss' if process.tls else 'ws'}://{HOST}:{process.address[1]}{process.prefix}/echo"
 
     def converse() -> None:
-        options: dict[str, Any] = {"ssl": trusting()} if process.tls else {}
-        with websockets.sync.client.connect(uri, **options) as ws:
+        with websockets.sync.client.connect(uri, ssl=foreign_tls(process)) as ws:
             assert ws.protocol.extensions
             for message in ("Grüße", b"\x00\xff", "x" * 200_000, ["frag", "ments"]):
                 ws.send(message)
@@ -114,12 +112,6 @@ def test_foreign_client(process: Process) -> None:
         assert ws.close_code == 1000
 
     natively(converse)
-
-
-def trusting() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    authority()[0].configure_trust(context)
-    return context
 
 
 def test_application_rejects(process: Process) -> None:
