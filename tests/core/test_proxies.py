@@ -58,7 +58,9 @@ def test_invalid_url(url: str) -> None:
         parse_proxy(url)
     assert raised.value.proxy == url
     assert INVALID[url] in raised.value.msg
-    assert str(raised.value) == f"{url} isn't a valid proxy: {raised.value.msg}"
+    # As it stands in a log line.
+    shown = url.replace("\n", "\\n")
+    assert str(raised.value) == f"{shown} isn't a valid proxy: {raised.value.msg}"
     assert isinstance(raised.value.__cause__, ValueError)
 
 

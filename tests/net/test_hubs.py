@@ -197,6 +197,7 @@ ANYWHERE = {
     "response_headers",
     "send_threadsafe",
     "server",
+    "ssl_object",
     "state",
     "subprotocol",
     "username",

@@ -534,9 +534,12 @@ def test_process_request_answers(caplog: pytest.LogCaptureFixture) -> None:
             assert response.headers["Server"] == name
         connect(uri_of(server)).close()
     messages = [record.getMessage() for record in caplog.records]
-    assert messages[1:4] == ["HTTP response sent (200 OK)", "connection closed"] + [
-        "HTTP response sent (204 No Content)"
+    # A connection may be answered before the one before it has ended.
+    assert [message for message in messages if message.startswith("HTTP")] == [
+        "HTTP response sent (200 OK)",
+        "HTTP response sent (204 No Content)",
     ]
+    assert messages.count("connection closed") == 3
 
 
 def test_respond() -> None:
