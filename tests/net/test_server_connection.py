@@ -540,6 +540,11 @@ def test_process_request_answers(caplog: pytest.LogCaptureFixture) -> None:
         "HTTP response sent (204 No Content)",
     ]
     assert messages.count("connection closed") == 3
+    # Its own end comes right behind its answer.
+    refused = [record for record in caplog.records if record.getMessage().startswith("HTTP")]
+    for ws in [vars(record)["websocket"] for record in refused]:
+        lines = [r.getMessage() for r in caplog.records if vars(r).get("websocket") == ws]
+        assert lines[1:] == ["connection closed"]
 
 
 def test_respond() -> None:

@@ -85,11 +85,12 @@ def test_send_waits_above_high_and_goes_on_at_low(tls: bool) -> None:
         until(lambda: ws._senders)
         assert waiting() <= high + size + 14
         for number in range(40):
+            # The peer reads only while the sender waits, or it might never have to again.
+            until(lambda: ws._senders or sender.dead)
             frame = peer.recv_frame()
             assert frame is not None
             assert frame.data == b"%d" % (number % 10) * size
-        # How often depends on how much the kernel takes.
-        assert sender.get(timeout=PATIENCE) >= 1
+        assert sender.get(timeout=PATIENCE) > 2
 
 
 def test_small_message_behind_a_big_one_waits_for_room() -> None:
