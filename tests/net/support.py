@@ -203,6 +203,12 @@ def in_threads(function: Callable[[int], Any], count: int) -> list[Any]:
     return results
 
 
+def in_thread(function: Callable[[], Any]) -> Any:
+    """Run a function in a native thread that has no hub yet, unlike those of gevent's pool."""
+    (result,) = in_threads(lambda _: function(), 1)
+    return result
+
+
 @contextlib.contextmanager
 def serving_elsewhere(handler: Callable[[Any], object], **options: Any) -> Iterator[Any]:
     """A server in a native thread of its own, with a hub of its own."""

@@ -28,7 +28,7 @@ from geventws.net.mounted import MountedConnection, mounted_connections
 from geventws.net.stream import READ, WRITE
 from geventws.testing import RawClient
 from geventws.wsgi import accept, websocket_app
-from tests.net.support import HOST, PATIENCE, occupy, turns, until
+from tests.net.support import HOST, PATIENCE, in_thread, occupy, turns, until
 from tests.wsgi.support import served
 
 Handler = Callable[[MountedConnection], Any]
@@ -238,32 +238,6 @@ class Blocking:
     def close(self) -> None:
         self.sock.close()
         self.client.close()
-
-
-def in_thread(function: Callable[[], Any]) -> Any:
-    """Call a function in a native thread, which has no hub."""
-    result = gevent.get_hub().threadpool.apply_async(lambda: run_in_fresh_thread(function))
-    return result.get(timeout=PATIENCE)
-
-
-def run_in_fresh_thread(function: Callable[[], Any]) -> Any:
-    results: list[Any] = []
-    thread_lock = get_original("_thread", "allocate_lock")()
-    thread_lock.acquire()
-
-    def run() -> None:
-        try:
-            results.append(function())
-        except BaseException as exc:
-            results.append(exc)
-        finally:
-            thread_lock.release()
-
-    get_original("_thread", "start_new_thread")(run, ())
-    thread_lock.acquire()
-    if isinstance(results[0], BaseException):
-        raise results[0]
-    return results[0]
 
 
 def test_thread_has_a_hub_as_long_as_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:

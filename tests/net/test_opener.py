@@ -6,7 +6,6 @@ import pathlib
 import socket
 import ssl
 import time
-from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -34,6 +33,7 @@ from tests.net.support import (
     client_tls,
     echo,
     greenlets,
+    in_thread,
     server_tls,
     serving,
     uri_of,
@@ -326,8 +326,9 @@ def test_deadline_of_all_redirects() -> None:
         response.headers["Location"] = "/again"
         return response
 
+    # Whatever it does at that moment; a deadline for each would end at the tenth redirect.
     with serving(echo, process_request=process_request) as server:
-        with pytest.raises(TimeoutError, match="timed out while waiting for handshake response"):
+        with pytest.raises(TimeoutError, match="timed out while"):
             connect(uri_of(server), open_timeout=0.12)
 
 
@@ -351,10 +352,6 @@ def test_no_redirect_away_from_a_unix_socket(tmp_path: pathlib.Path) -> None:
             unix_connect(tmp_path / "socket")
 
 
-def in_native_thread(function: Callable[[], Any]) -> Any:
-    return gevent.get_hub().threadpool.apply(function)
-
-
 def test_slow_dns_in_a_thread_whose_hub_is_ours() -> None:
     # The look-up goes on in a thread of its own, when the hub is gone.
     def look_up() -> Any:
@@ -364,7 +361,7 @@ def test_slow_dns_in_a_thread_whose_hub_is_ours() -> None:
             return str(exc), dns.answer.is_set(), get_hub_if_exists()
 
     with SlowDNS() as dns:
-        text, answered, hub = in_native_thread(look_up)
+        text, answered, hub = in_thread(look_up)
         assert text == "timed out while looking up slow.invalid"
         assert not answered
         assert hub is None
@@ -380,7 +377,7 @@ def test_dns_in_a_thread_whose_hub_is_ours() -> None:
         return answer, get_hub_if_exists()
 
     with serving(echo) as server:
-        assert in_native_thread(talk) == ("hello", None)
+        assert in_thread(talk) == ("hello", None)
 
 
 def test_slow_dns() -> None:

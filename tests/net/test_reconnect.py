@@ -42,6 +42,7 @@ from tests.net.support import (
     echo,
     free_port,
     greenlets,
+    in_thread,
     serving,
     until,
     uri_of,
@@ -335,13 +336,13 @@ def test_interrupted(stage: str, exc: type[BaseException]) -> None:
 
 
 def test_threads_leave_nothing_behind() -> None:
-    def in_thread() -> Any:
+    def refused() -> Any:
         with pytest.raises(ConnectionRefusedError):
             next(iter(reconnect(uri, reconnect_delays=lambda: iter([0.01, 0.01]))))
         return get_hub_if_exists()
 
     uri = f"ws://{HOST}:{free_port()}/"
-    assert gevent.get_hub().threadpool.apply(in_thread) is None
+    assert in_thread(refused) is None
 
 
 def test_in_the_background() -> None:
