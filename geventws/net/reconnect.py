@@ -107,7 +107,10 @@ class reconnect:
             again, or the exception to raise.
         reconnect_delays: returns delays in seconds, as `backoff` does; where they end, the
             exception is raised.
-        kwargs: as for `connect`, and so are the exceptions.
+        kwargs: as for `connect`, and so are the exceptions; ``sock`` for ``with`` only.
+
+    Raises:
+        ValueError: there is a ``sock``, and a loop: it would not outlive the first connection.
     """
 
     def __init__(
@@ -121,6 +124,7 @@ class reconnect:
         # An error now, whatever `process_exception` will say to it.
         parse_uri(uri)
         self._connect = functools.partial(connect, uri, **kwargs)
+        self._connected_once = kwargs.get("sock") is not None
         self._logger: LoggerLike = kwargs.get("logger") or logging.getLogger("geventws.client")
         self._process_exception = process_exception
         self._reconnect_delays = reconnect_delays
@@ -150,6 +154,11 @@ class reconnect:
             ws.__exit__(exc_type, exc, traceback)
 
     def __iter__(self) -> Iterator[ClientConnection]:
+        if self._connected_once:
+            raise ValueError(
+                "a preexisting socket cannot be connected again: leave out sock, and say "
+                "address where it isn't the URI's"
+            )
         self._use()
         try:
             delays: Iterator[float] | None = None

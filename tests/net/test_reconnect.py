@@ -357,6 +357,16 @@ def test_in_the_background() -> None:
     assert handler.seen == [1000, 1000]
 
 
+def test_no_loop_with_a_preexisting_socket() -> None:
+    with serving(echo) as server:
+        uri, sock = uri_of(server), gevent.socket.create_connection(server.address)
+        with pytest.raises(ValueError, match="say address"):
+            next(iter(reconnect(uri, sock=sock)))
+        with reconnect(uri, sock=sock) as ws:
+            ws.send("hello")
+            assert ws.recv() == "hello"
+
+
 # As a context manager.
 
 
