@@ -107,7 +107,7 @@ dist: .venv-dist/installed
 	.venv-dist/bin/twine check --strict dist/*
 
 # RELEASE="--pythons 3.11 --kinds newest" checks less.
-release-check: dist
+release-check: dist tests/interop/node_modules
 	.venv-dist/bin/python -m tests.release $(RELEASE)
 
 bench: .venv-bench/compiled

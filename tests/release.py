@@ -37,7 +37,11 @@ TESTS = [
 ]
 
 # What these tests need beside the package.
-NEEDED = ["cffi", "pytest>=8.4", "trustme", "websocket-client", "websockets>=17", "flask>=3"]
+NEEDED = [
+    *("cffi", "pytest>=8.4", "trustme", "flask>=3"),
+    *("python-socks>=3.2,<4", "proxy.py", "twisted"),
+    *("aiohttp", "picows", "selenium", "simple-websocket", "websocket-client", "websockets>=17"),
+]
 
 # Seconds for the tests of one combination.
 PATIENCE = 1200
