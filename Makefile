@@ -41,7 +41,7 @@ RUFF_FORMAT = --line-length 100 --target-version py311
 SOURCES = geventws tests examples docs setup.py pytest_geventws.py
 PYTEST = .venv/bin/python -m pytest
 
-.PHONY: demo test matrix coverage patched compiled debug libuv lint types docs bench compliance \
+.PHONY: demo test matrix plain coverage patched compiled debug libuv lint types docs bench compliance \
 	fuzz faults load coverage-by-module dist release-check clean python
 
 demo: .venv-demo/installed
@@ -55,7 +55,10 @@ test: lint types matrix
 PROCESSES = tests/wsgi tests/compat tests/cli tests/docs tests/examples
 
 matrix: .venv/compiled tests/interop/node_modules
-	$(MAKE) --jobs=$(JOBS) --output-sync=target coverage patched compiled debug libuv
+	$(MAKE) --jobs=$(JOBS) --output-sync=target plain patched compiled debug libuv
+
+plain: .venv/installed tests/interop/node_modules
+	$(PURE) $(PYTEST)
 
 patched: .venv/compiled
 	GEVENTWS_TEST_PATCH=1 $(PYTEST) tests/net tests/interop tests/faults tests/testing $(PROCESSES)
@@ -81,8 +84,11 @@ load: .venv/compiled
 # Their tests take longer than what counts as blocked elsewhere.
 FOR_LONG = -o faulthandler_timeout=1800
 
+# What the tests reach of the package in plain Python, in the programs they start, too.
 coverage: .venv/installed tests/interop/node_modules
+	rm -rf build/coverage && mkdir -p build/coverage
 	$(PURE) .venv/bin/coverage run -m pytest
+	.venv/bin/coverage combine --quiet
 	.venv/bin/coverage report
 
 # Each module by its own test module.

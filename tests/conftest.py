@@ -14,6 +14,10 @@ from __future__ import annotations
 
 import os
 
+from tests.tracing import trace_native_threads
+
+trace_native_threads()
+
 if os.environ.get("GEVENTWS_TEST_PATCH") == "1":
     from gevent import monkey
 

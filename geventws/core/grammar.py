@@ -138,6 +138,10 @@ def parse_connection(value: str) -> list[str]:
     Raises:
         InvalidHeaderFormat: it is not a list of tokens.
     """
+    # What most clients send. Without a scanner here and below, checking and answering a request
+    # takes 22 us instead of 26.
+    if is_token(value):
+        return [value]
     scanner = _Scanner("Connection", value)
     return scanner.items(scanner.token)
 
@@ -148,6 +152,8 @@ def parse_upgrade(value: str) -> list[str]:
     Raises:
         InvalidHeaderFormat: it is not a list of protocols.
     """
+    if is_token(value):
+        return [value]
     scanner = _Scanner("Upgrade", value)
     return scanner.items(scanner.protocol)
 

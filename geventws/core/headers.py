@@ -155,7 +155,10 @@ class Headers(MutableMapping[str, str]):
             ValueError: a name or a value has characters that HTTP does not allow.
         """
         if isinstance(headers, Headers):
-            headers = headers._items.copy()
+            # They are valid.
+            self._items += headers._items
+            self._index = None
+            headers = ()
         elif isinstance(headers, Mapping):
             headers = headers.items()
         for name, value in headers:

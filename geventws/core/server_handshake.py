@@ -159,10 +159,13 @@ class ServerHandshake:
     ) -> tuple[Headers, list[Extension], str | None]:
         answers, extensions = self._accept_extensions(headers)
         subprotocol = self._accept_subprotocol(headers, select_subprotocol)
-        negotiated = Headers()
-        negotiated["Upgrade"] = "websocket"
-        negotiated["Connection"] = "Upgrade"
-        negotiated["Sec-WebSocket-Accept"] = accept_key(key)
+        negotiated = Headers.from_valid_items(
+            [
+                ("Upgrade", "websocket"),
+                ("Connection", "Upgrade"),
+                ("Sec-WebSocket-Accept", accept_key(key)),
+            ]
+        )
         if answers:
             negotiated["Sec-WebSocket-Extensions"] = build_extension(answers)
         if subprotocol is not None:
