@@ -13,10 +13,13 @@ Environment variables that choose how the suite runs (the Makefile sets them):
 from __future__ import annotations
 
 import os
+import threading
 
 from tests.tracing import trace_native_threads
 
-trace_native_threads()
+# Coverage measures this run.
+if threading.gettrace() is not None:
+    trace_native_threads()
 
 if os.environ.get("GEVENTWS_TEST_PATCH") == "1":
     from gevent import monkey

@@ -13,8 +13,7 @@ _start_new_thread = _thread.start_new_thread
 
 def trace_native_threads() -> None:
     """Trace new threads as those of `threading` are; call it before geventws is imported."""
-    if threading.gettrace() is not None:
-        _thread.start_new_thread = _start_traced_thread
+    _thread.start_new_thread = _start_traced_thread
 
 
 def _start_traced_thread(
