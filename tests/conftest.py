@@ -106,6 +106,16 @@ def open_sockets() -> set[str]:
     return sockets
 
 
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over the modules and the tests themselves.
+
+    There are a million objects of them, and many tests look for what they have left behind: it
+    takes them a few milliseconds instead of half a second.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Where nothing may be skipped, a skipped test fails the run."""
     if NO_SKIP and session.exitstatus == pytest.ExitCode.OK and skipped(session.config):
