@@ -14,8 +14,8 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python;
 HOST ?= 127.0.0.1
 PORT ?= 8000
 
-# How many runs of the tests take place at the same time.
-JOBS ?= 2
+# How many runs of the tests take place at the same time: they wait for half of it.
+JOBS ?= 4
 
 # CPU time for each target of fuzzing.
 SECONDS ?= 60
@@ -27,8 +27,8 @@ WSTEST = .venv-wstest/bin/wstest
 # Python's headers, plain Python where not. PURE runs plain Python in any case.
 COMPILER = $(shell $(PYTHON) -c 'import sysconfig as s; print(s.get_config_var("CC") or "cc", \
 	"-I" + s.get_path("include"))')
-export GEVENTWS_EXPECT := $(shell printf '\043include <Python.h>\n' | \
-	$(COMPILER) -fsyntax-only -x c - 2>/dev/null && echo compiled || echo pure)
+export GEVENTWS_EXPECT := $(if $(GEVENTWS_PURE_PYTHON),pure,$(shell printf '\043include <Python.h>\n' | \
+	$(COMPILER) -fsyntax-only -x c - 2>/dev/null && echo compiled || echo pure))
 PURE = GEVENTWS_PURE_PYTHON=1 GEVENTWS_EXPECT=pure
 
 # What the compiled modules are made of.
@@ -50,31 +50,30 @@ demo: .venv-demo/installed
 test: lint types matrix
 
 # Ways in which the same tests must pass, JOBS of them at the same time. The core has no I/O: it
-# runs once in each build. What takes processes of its own runs twice: in plain Python, and
-# compiled and patched.
-PROCESSES = tests/wsgi tests/compat tests/cli tests/docs tests/examples
-
+# runs once in each build. Servers in processes of their own run in plain Python, and compiled.
 matrix: .venv/compiled tests/interop/node_modules
 	$(MAKE) --jobs=$(JOBS) --output-sync=target plain patched compiled debug libuv
 
 plain: .venv/installed tests/interop/node_modules
-	$(PURE) $(PYTEST)
+	$(PURE) $(PYTEST) --ignore=tests/cli --ignore=tests/examples
 
 patched: .venv/compiled
-	GEVENTWS_TEST_PATCH=1 $(PYTEST) tests/net tests/interop tests/faults tests/testing $(PROCESSES)
+	GEVENTWS_TEST_PATCH=1 $(PYTEST) tests/net tests/interop tests/faults tests/testing \
+	tests/wsgi tests/compat tests/cli tests/examples
 
 compiled: .venv/compiled
 	$(PYTEST) tests/core tests/fuzz tests/net tests/compliance tests/interop tests/faults tests/testing
 
 debug: .venv/compiled
-	GEVENTWS_TEST_DEBUG=1 $(PYTEST) tests/net tests/compliance tests/interop tests/faults
+	GEVENTWS_TEST_DEBUG=1 $(PYTEST) tests/net tests/compliance
 
 libuv: .venv/compiled
 	GEVENT_LOOP=libuv $(PYTEST) tests/net
 
-# Each kind of fault at each byte of a session, each kind of interruption at each switch.
+# Each kind of fault at each byte of a session, each kind of interruption at each switch; hundreds
+# of WebSockets that servers forget, ten thousand messages of all sizes.
 faults: .venv/compiled
-	GEVENTWS_TEST_LONG=1 $(PYTEST) $(FOR_LONG) tests/faults
+	GEVENTWS_TEST_LONG=1 $(PYTEST) $(FOR_LONG) tests/faults tests/wsgi tests/interop/test_sizes.py
 	GEVENTWS_TEST_LONG=1 GEVENTWS_TEST_PATCH=1 $(PURE) $(PYTEST) $(FOR_LONG) tests/faults
 
 # Attacks by a thousand, and ten thousand clients for ten minutes; wants a calm machine.

@@ -6,6 +6,8 @@ Environment variables that choose how the suite runs (the Makefile sets them):
     everything runs under ``gevent.monkey.patch_all()``;
 ``GEVENTWS_TEST_DEBUG=1``
     the ``geventws`` loggers are at DEBUG, which selects another read path;
+``GEVENTWS_TEST_LONG=1``
+    more of the same, where `make test` has no time for it: see `make faults` and `make load`;
 ``GEVENTWS_NO_SKIP=1``, or ``CI``
     a skipped test fails the run.
 """

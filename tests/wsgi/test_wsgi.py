@@ -217,7 +217,7 @@ def converse(process: Process, number: int) -> None:
 
 @pytest.mark.deadline(120)
 def test_nothing_leaks(process: Process) -> None:
-    """No socket, descriptor, hub, greenlet or connection stays after 500 connections."""
+    """No socket, descriptor, hub, greenlet or connection stays after hundreds of connections."""
     pool = gevent.pool.Pool(10)
 
     def run(count: int) -> None:
