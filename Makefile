@@ -41,7 +41,7 @@ RUFF_FORMAT = --line-length 100 --target-version py311
 SOURCES = geventws tests examples docs setup.py pytest_geventws.py
 PYTEST = .venv/bin/python -m pytest
 
-.PHONY: demo test matrix plain coverage patched compiled debug libuv lint types docs bench compliance \
+.PHONY: demo test matrix plain patched doors coverage compiled debug libuv lint types docs bench compliance \
 	fuzz faults load coverage-by-module dist release-check clean python
 
 demo: .venv-demo/installed
@@ -50,16 +50,21 @@ demo: .venv-demo/installed
 test: lint types matrix
 
 # Ways in which the same tests must pass, JOBS of them at the same time. The core has no I/O: it
-# runs once in each build. Servers in processes of their own run in plain Python, and compiled.
+# runs once in each build. The doors are never compiled, and their servers run in processes of
+# their own, patched or not: they run once, and so do the examples and the command line.
+ONCE = tests/wsgi tests/compat tests/cli tests/examples
+
 matrix: .venv/compiled tests/interop/node_modules
-	$(MAKE) --jobs=$(JOBS) --output-sync=target plain patched compiled debug libuv
+	$(MAKE) --jobs=$(JOBS) --output-sync=target plain patched doors compiled debug libuv
 
 plain: .venv/installed tests/interop/node_modules
-	$(PURE) $(PYTEST) --ignore=tests/cli --ignore=tests/examples
+	$(PURE) $(PYTEST) $(ONCE:%=--ignore=%)
 
 patched: .venv/compiled
-	GEVENTWS_TEST_PATCH=1 $(PYTEST) tests/net tests/interop tests/faults tests/testing \
-	tests/wsgi tests/compat tests/cli tests/examples
+	GEVENTWS_TEST_PATCH=1 $(PYTEST) tests/net tests/interop tests/faults tests/testing
+
+doors: .venv/compiled
+	GEVENTWS_TEST_PATCH=1 $(PYTEST) $(ONCE)
 
 compiled: .venv/compiled
 	$(PYTEST) tests/core tests/fuzz tests/net tests/compliance tests/interop tests/faults tests/testing

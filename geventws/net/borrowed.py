@@ -87,14 +87,13 @@ class BorrowedTransport(Transport):
         self._timeout = self.sock.gettimeout()
         self.sock.setblocking(False)
 
-    def receive(self, state: HubState) -> int:
-        """Read once; see `Transport.receive`."""
-        try:
-            return super().receive(state)
-        except OSError as exc:
-            if self.sock.fileno() == -1:
-                raise OSError(errno.EBADF, RETURNED) from exc
-            raise
+    def explain(self, exc: OSError) -> OSError:
+        """Say that the owner has closed the socket, if that is why the connection is lost."""
+        if self.sock.fileno() != -1:
+            return exc
+        returned = OSError(errno.EBADF, RETURNED)
+        returned.__cause__ = exc
+        return returned
 
     def send_eof(self) -> None:
         """Say that nothing more will be sent."""

@@ -147,8 +147,9 @@ class Endpoint(heartbeat.Heartbeat):
                 self._read_watcher.stop()
                 self._watch_reads()
         except OSError as exc:
-            protocol.journal.debug_line("! error while receiving data", exc=exc)
-            self._receive_eof(exc)
+            error = self._transport.explain(exc)
+            protocol.journal.debug_line("! error while receiving data", exc=error)
+            self._receive_eof(error)
         except BaseException as exc:
             self._receive_bug(exc)
 

@@ -86,6 +86,10 @@ class Transport:
         except BlockingIOError:
             return -1
 
+    def explain(self, exc: OSError) -> OSError:
+        """Return the error that says best why the connection is lost, as `receive` found out."""
+        return exc
+
     def send(self, data: bytes | memoryview) -> int:
         """Write as much as fits; return how many bytes that were, 0 if there is no room.
 

@@ -152,10 +152,11 @@ def shown(text: str) -> str:
 def enter(program: Program, line: str, answer: str) -> None:
     """Type a line; wait for the answer, and for the next prompt, before or after it.
 
-    What is typed before the prompt is edited by the terminal, not by readline.
+    What is typed before the prompt is edited by the terminal, not by readline, which writes the
+    prompt in two pieces.
     """
     program.type(line + ENTER)
-    program.wait_for(f"(?:{shown(answer)}> |> {shown(answer)})")
+    program.wait_for(f"(?:{shown(answer)}> |> {shown(answer)}|>{shown(answer)} )")
 
 
 def test_terminal() -> None:
