@@ -176,6 +176,7 @@ def test_send_threadsafe_to_a_thread_that_closes() -> None:
 
         def own(_: int) -> None:
             with connect(server.uri, compression=None, close_timeout=0.01) as ws:
+                until(lambda: found)
                 squeeze(ws, found[0])
                 ws.send(MUCH)
                 found.append(ws)
