@@ -147,9 +147,8 @@ class Endpoint(heartbeat.Heartbeat):
                 self._read_watcher.stop()
                 self._watch_reads()
         except OSError as exc:
-            error = self._transport.explain(exc)
-            protocol.journal.debug_line("! error while receiving data", exc=error)
-            self._receive_eof(error)
+            protocol.journal.debug_line("! error while receiving data", exc=exc)
+            self._receive_eof(self._transport.explain(exc))
         except BaseException as exc:
             self._receive_bug(exc)
 
