@@ -142,7 +142,9 @@ def test_an_interpreter_does_not_wait_long_for_peers_that_do_not_answer() -> Non
 
 
 FORK = """
-import os, sys
+import os, sys, warnings
+# Python 3.12 and later: threads do not go on in the child. That is what is tested.
+warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 if sys.argv[1] == "patched":
     from gevent import monkey; monkey.patch_all()
 import geventws

@@ -373,11 +373,11 @@ class Stuck(logging.Handler):
         super().__init__()
         self.message = message
         self.reached, self.release = Event(), Event()
-        self.createLock()
 
-    def createLock(self) -> None:
-        # The logging module's lock would stop all others who log here.
-        self.lock = None
+    def handle(self, record: logging.LogRecord) -> bool:
+        # Without the logging module's lock, which would stop all others who log here.
+        self.emit(record)
+        return True
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.getMessage().startswith(self.message):

@@ -20,6 +20,9 @@ SERVER = """
 import signal, sys
 import gevent, geventws
 
+# Shells make programs that they start in the background ignore it, and those that these start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 def handler(ws):
     print("open", flush=True)
     try:
