@@ -168,6 +168,10 @@ class BorrowedTLSTransport(BorrowedTransport):
         if self.sock.fileno() != self._fileno:
             raise OSError(errno.EBADF, RETURNED)
 
+    def explain(self, exc: OSError) -> OSError:
+        """Return the error as it is: it is checked before each read."""
+        return exc
+
     def receive(self, state: HubState) -> int:
         """Read all records that are there, as far as the hub's buffer has room."""
         self._check()

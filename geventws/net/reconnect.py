@@ -124,7 +124,6 @@ class reconnect:
         # An error now, whatever `process_exception` will say to it.
         parse_uri(uri)
         self._connect = functools.partial(connect, uri, **kwargs)
-        self._connected_once = kwargs.get("sock") is not None
         self._logger: LoggerLike = kwargs.get("logger") or logging.getLogger("geventws.client")
         self._process_exception = process_exception
         self._reconnect_delays = reconnect_delays
@@ -154,7 +153,7 @@ class reconnect:
             ws.__exit__(exc_type, exc, traceback)
 
     def __iter__(self) -> Iterator[ClientConnection]:
-        if self._connected_once:
+        if self._connect.keywords.get("sock") is not None:
             raise ValueError(
                 "a preexisting socket cannot be connected again: leave out sock, and say "
                 "address where it isn't the URI's"

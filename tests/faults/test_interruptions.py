@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,9 +16,8 @@ from geventws.net.server import ServingGreenlet
 from tests.faults.census import leaves_nothing
 from tests.faults.interrupter import Interrupter, Interruption, at_every_switch, check_places
 from tests.faults.relay import Relay
+from tests.modes import LONG
 from tests.net.support import PATIENCE, client_tls, echo, pair, server_tls, serving, until, uri_of
-
-LONG = os.environ.get("GEVENTWS_TEST_LONG") == "1"
 
 # A kill or a timeout, with or without TLS, at once or so many turns of the loop later, when what
 # the victim waits for may have happened.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import itertools
-import os
 
 import pytest
 from gevent.pool import Pool
@@ -21,9 +20,8 @@ from tests.faults.fates import (
     mounted,
     own,
 )
+from tests.modes import LONG
 from tests.net.support import until
-
-LONG = os.environ.get("GEVENTWS_TEST_LONG") == "1"
 
 # How many connections have to end, in how many rounds, and how many at a time.
 COUNT, ROUNDS = (20_000, 10) if LONG else (200, 1)

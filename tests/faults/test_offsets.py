@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from typing import Any
 
 import pytest
@@ -29,9 +28,9 @@ from tests.faults.session import (
     Script,
     Session,
 )
+from tests.modes import LONG
 
 # Whether each kind of fault strikes at each offset, and not only one of them.
-LONG = os.environ.get("GEVENTWS_TEST_LONG") == "1"
 
 # Else, how many bytes lie between two faults of one kind: without TLS the kinds together strike
 # at each offset.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from typing import Any
 
@@ -11,9 +10,10 @@ import pytest
 from gevent import subprocess
 
 import geventws
+from tests.modes import LONG
 
 # How many to each client; `make faults` sends ten thousand.
-COUNT = 10_000 if os.environ.get("GEVENTWS_TEST_LONG") == "1" else 2_000
+COUNT = 10_000 if LONG else 2_000
 
 
 def echo(ws: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 from typing import Any
 
@@ -14,10 +13,9 @@ import pytest
 from geventws import connect
 from tests.load.measures import slowest
 from tests.load.processes import clients, running
+from tests.modes import LONG
 from tests.net.support import PATIENCE, client_tls, until
 from tests.wsgi.support import Process
-
-LONG = os.environ.get("GEVENTWS_TEST_LONG") == "1"
 
 # How many attackers there are.
 MANY = 1000 if LONG else 30

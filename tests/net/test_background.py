@@ -36,6 +36,7 @@ from tests.net.support import (
     Hold,
     client_tls,
     echo,
+    in_thread,
     in_threads,
     raw_server,
     run_program,
@@ -311,7 +312,7 @@ def test_reconnecting() -> None:
             return found
 
         assert cooperatively(listen) == ["x", "x", "x"]
-        assert in_threads(lambda _: listen(), 1) == [["x", "x", "x"]]
+        assert in_thread(listen) == ["x", "x", "x"]
 
 
 def test_unix_sockets_and_tls(tmp_path: Any) -> None:

@@ -18,7 +18,7 @@ from gevent.monkey import get_original
 from geventws.net.calls import HubGone, call
 from geventws.net.mailbox import Mailbox
 from geventws.net.threads import get_ident
-from tests.net.support import PATIENCE, in_threads, start_thread, until
+from tests.net.support import PATIENCE, in_thread, in_threads, start_thread, until
 
 native_sleep = get_original("time", "sleep")
 
@@ -32,8 +32,7 @@ def mailbox() -> Iterator[Mailbox]:
 
 def without_hub(function: Callable[[], Any]) -> Any:
     """Call a function in a native thread without a hub."""
-    (result,) = in_threads(lambda _: function(), 1)
-    return result
+    return in_thread(function)
 
 
 def with_hub(function: Callable[[], Any]) -> Any:

@@ -36,6 +36,7 @@ from tests.net.support import (
     Interruption,
     client_tls,
     echo,
+    in_thread,
     in_threads,
     pair,
     raw_client,
@@ -105,7 +106,7 @@ def test_send_threadsafe_waits_for_room_but_not_for_ever() -> None:
             ws.send_threadsafe(message, timeout)
 
         with pytest.raises(TimeoutError, match=r"timed out in 0.1s"):
-            in_threads(lambda _: send("never", 0.1), 1)
+            in_thread(lambda: send("never", 0.1))
         # After the error, it may be sent again.
         sending = gevent.spawn(in_threads, lambda _: send("now", None), 1)
         while (frame := peer.recv_frame()) is not None and frame.opcode is not TEXT:
@@ -164,7 +165,7 @@ def test_send_threadsafe_after_the_end() -> None:
     with pair() as (one, _):
         pass
     with pytest.raises(ConnectionClosedOK):
-        in_threads(lambda _: one.send_threadsafe("x"), 1)
+        in_thread(lambda: one.send_threadsafe("x"))
     with pytest.raises(TypeError, match="data must be str or bytes"):
         one.send_threadsafe(["x"])  # type: ignore[arg-type]
 
@@ -186,10 +187,10 @@ def test_send_threadsafe_to_a_thread_that_closes() -> None:
         found.append(server.accept())
         until(lambda: len(found) == 2)
         with pytest.raises(ConnectionClosedError):
-            in_threads(lambda _: found[1].send_threadsafe("x"), 1)
+            in_thread(lambda: found[1].send_threadsafe("x"))
         owning.get()
         with pytest.raises(ConnectionClosedError):
-            in_threads(lambda _: found[1].send_threadsafe("x"), 1)
+            in_thread(lambda: found[1].send_threadsafe("x"))
         found[0].close()
 
 

@@ -11,7 +11,7 @@ import pytest
 from gevent.event import Event
 
 from geventws.net.mailbox import Mailbox
-from tests.net.support import PATIENCE, in_threads, until
+from tests.net.support import PATIENCE, in_thread, in_threads, until
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_posts_arrive_in_the_hub(mailbox: Mailbox) -> None:
 
 def test_a_waiting_hub_is_woken(mailbox: Mailbox) -> None:
     event = Event()
-    in_threads(lambda _: mailbox.post(event.set), 1)
+    in_thread(lambda: mailbox.post(event.set))
     assert event.wait(PATIENCE)
 
 

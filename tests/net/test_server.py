@@ -35,6 +35,7 @@ from tests.net.support import (
     Hold,
     Program,
     echo,
+    in_thread,
     in_threads,
     raw_client,
     run_program,
@@ -597,7 +598,7 @@ def test_shutdown_from_another_thread() -> None:
     running = gevent.spawn(in_threads, serve_there, 1)
     until(lambda: servers and servers[0].started)
     with connect(uri_of(servers[0])) as ws:
-        in_threads(lambda _: servers[0].shutdown(1012, "later"), 1)
+        in_thread(lambda: servers[0].shutdown(1012, "later"))
         with pytest.raises(ConnectionClosedError, match="later"):
             ws.recv()
     running.get(timeout=PATIENCE)

@@ -21,6 +21,7 @@ import gevent
 from gevent import pywsgi, socket, subprocess
 
 from geventws.testing import RawClient
+from tests.modes import LONG
 from tests.net.support import HOST, PATIENCE, authority, client_tls, until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -63,7 +64,6 @@ THREADED = {"gthread", "gthread-tls", "werkzeug", "werkzeug-tls"}
 
 # Connections after which nothing may be left, and how often an application forgets its WebSocket
 # on a server: hundreds in `make faults`; what each leaves behind shows in fewer.
-LONG = os.environ.get("GEVENTWS_TEST_LONG") == "1"
 CONNECTIONS = 500 if LONG else 100
 FORGOTTEN = 1000 if LONG else 100
 
