@@ -29,6 +29,22 @@ PATCHED = os.environ.get("GEVENTWS_TEST_PATCH") == "1"
 # Seconds for any one step; each takes milliseconds.
 TIMEOUT = 10
 
+# What every peer echoes: lengths of all sizes, on both sides of where they grow.
+MESSAGES: list[str | bytes] = [
+    "",
+    b"",
+    "Hello!",
+    b"\x00\xff",
+    "Grüße, 世界 🌍",
+    "x" * 125,
+    b"x" * 126,
+    "x" * 65535,
+    b"x" * 65536,
+    # Compressed it grows, and must not grow over `max_size`.
+    os.urandom(10**6),
+    "MiB!" * 2**18,
+]
+
 
 def natively(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call a function that blocks; return what it returns, raise what it raises."""

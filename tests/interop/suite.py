@@ -25,7 +25,7 @@ from geventws.core.deflate_negotiation import (
     ClientPerMessageDeflateFactory,
     ServerPerMessageDeflateFactory,
 )
-from tests.interop.foreign import TIMEOUT
+from tests.interop.foreign import MESSAGES, TIMEOUT
 
 __all__ = [
     "CLOSINGS",
@@ -39,20 +39,6 @@ __all__ = [
     "check_echo",
     "parametrize",
     "serving_one",
-]
-
-MESSAGES: list[str | bytes] = [
-    "",
-    b"",
-    "Hello!",
-    b"\x00\xff",
-    "Grüße, 世界 🌍",
-    "x" * 125,
-    b"x" * 126,
-    "x" * 65535,
-    b"x" * 65536,
-    os.urandom(10**6),
-    "MiB!" * 2**18,
 ]
 
 FRAGMENTED: list[list[Any]] = [["Grüße, ", "世界", " 🌍"], [b"a" * 70_000, b"", b"b"]]

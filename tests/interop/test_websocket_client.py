@@ -16,23 +16,10 @@ from gevent.queue import Queue
 from websocket import ABNF
 
 import geventws
-from tests.interop.foreign import TCP, TIMEOUT, Link, in_background, natively
+from tests.interop.foreign import MESSAGES, TCP, TIMEOUT, Link, in_background, natively
 
 # Less than `close_timeout`: no closing handshake may need that.
 pytestmark = pytest.mark.deadline(9)
-
-MESSAGES: list[str | bytes] = [
-    "",
-    b"",
-    "Hello!",
-    b"\x00\xff",
-    "Grüße, 世界 🌍",
-    "x" * 125,
-    b"x" * 126,
-    "x" * 65535,
-    b"x" * 65536,
-    os.urandom(2**20),
-]
 
 
 def dial(link: Link, port: int, **options: Any) -> websocket.WebSocket:
@@ -82,7 +69,8 @@ def connected() -> Iterator[Connected]:
 def test_messages(connected: Connected, link: Link) -> None:
     """By each road, messages arrive as they were sent."""
     ws, peer = connected(link)
-    for message in MESSAGES:
+    # The last is the largest that `max_size` allows, where nothing is compressed.
+    for message in [*MESSAGES, os.urandom(2**20)]:
         send = peer.send if isinstance(message, str) else peer.send_bytes
         sending = in_background(send, message)
         assert ws.recv() == message
