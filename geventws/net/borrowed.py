@@ -13,8 +13,8 @@ from gevent.monkey import get_original
 
 from geventws.net.hubs import HubState
 from geventws.net.stream import READ, WRITE
+from geventws.net.syscalls import DirectTransport
 from geventws.net.tls import TLS_CHUNK
-from geventws.net.transport import Transport
 
 __all__ = [
     "RETURNED",
@@ -49,15 +49,13 @@ def borrow_transport(sock: Any, scoped: bool = True) -> BorrowedTransport:
     return kind(sock, scoped)
 
 
-class BorrowedTransport(Transport):
+class BorrowedTransport(DirectTransport):
     """A socket whose descriptor we may only use as long as its owner has it open.
 
-    So all reads and writes go through the socket object, which knows when it was closed: the
-    bare number may by then belong to another connection.
-
-    A watcher has nothing but the number, and libev aborts the process if it must begin to
-    watch one that is closed. So where the owner may be faster than we are, a duplicate is
-    watched, which nobody else closes.
+    Where the owner may be faster than we are, all reads and writes go through the socket
+    object, which knows when it was closed: the bare number may by then belong to another
+    connection. A watcher has nothing but the number, and libev aborts the process if it must
+    begin to watch one that is closed: so a duplicate is watched, which nobody else closes.
     """
 
     __slots__ = ("_timeout", "_watched")
@@ -69,7 +67,10 @@ class BorrowedTransport(Transport):
         # The C object below gevent's socket: it is closed together with it, and never waits.
         super().__init__(getattr(sock, "_sock", sock))
         # The duplicate's number.
-        self._watched: int | None = None if scoped else os.dup(self.sock.fileno())
+        self._watched: int | None = None
+        if not scoped:
+            self.forget_descriptor()
+            self._watched = os.dup(self.sock.fileno())
         # How long the owner waits in its own reads and writes.
         self._timeout: float | None = None
 
@@ -108,6 +109,7 @@ class BorrowedTransport(Transport):
 
     def abandon(self) -> None:
         """Leave the socket alone: it is its owner's."""
+        self.forget_descriptor()
         if self._watched is not None:
             number, self._watched = self._watched, -1
             if number != -1:
@@ -127,13 +129,9 @@ class DuplicateTransport(BorrowedTransport):
     # The owner's end of it tells nothing here.
     scoped = False
 
-    def close(self) -> None:
-        """End TCP and close the duplicate."""
-        super().close()
-        self.sock.close()
-
     def abandon(self) -> None:
-        """Close the duplicate without a word to the peer."""
+        """Close the duplicate; TCP goes on, unless `close` has ended it."""
+        super().abandon()
         self.sock.close()
 
 

@@ -9,7 +9,7 @@ import gevent
 from geventws.core.redirects import Target
 from geventws.core.uri import WebSocketURI
 from geventws.net.proxy import Proxying
-from geventws.net.syscalls import OwnTransport
+from geventws.net.syscalls import DirectTransport
 from geventws.net.tcp import connect_tcp, connect_unix, resolve
 from geventws.net.transport import Transport, borrow_socket, set_nodelay
 
@@ -85,7 +85,7 @@ class Dialer:
         if self._sock is not None:
             return Transport(borrow_socket(self._sock))
         if isinstance(self._address, (str, bytes)):
-            return OwnTransport(connect_unix(self._address))
+            return DirectTransport(connect_unix(self._address))
         if self._address is not None:
             return self._connect(*self._address, stage)
         proxy = self._proxying.choose(uri)
@@ -102,7 +102,7 @@ class Dialer:
             stage.doing = "connecting"
             sock = connect_tcp(infos, self._source_address, self._all_errors)
         set_nodelay(sock)
-        return OwnTransport(sock)
+        return DirectTransport(sock)
 
     def check_redirect(self, old: Target, new: Target) -> None:
         """Check that a redirect leads to where this can go.

@@ -28,7 +28,7 @@ from geventws.net.roster import Roster
 from geventws.net.server_connection import CRASHES, ServerConnection, ServerShutdown
 from geventws.net.server_opening import Handler, ServerOpening
 from geventws.net.signals import free_signals, on_signals
-from geventws.net.syscalls import OwnTransport
+from geventws.net.syscalls import DirectTransport
 from geventws.net.threads import get_ident
 from geventws.net.tls import TLSTransport
 from geventws.net.transport import Transport, set_nodelay
@@ -272,7 +272,7 @@ class Server:
 
     def _make_connection(self, sock: _socket.socket, address: Any) -> ServerConnection:
         set_nodelay(sock)
-        transport: Transport = OwnTransport(sock)
+        transport: Transport = DirectTransport(sock)
         if self._ssl is not None:
             transport = TLSTransport(transport, self._ssl, server_side=True)
         assert self._state is not None

@@ -15,17 +15,23 @@ cdef extern from "sys/socket.h" nogil:
     Py_ssize_t recv(int fd, void *buffer, size_t size, int flags)
     Py_ssize_t send(int fd, const void *data, size_t size, int flags)
 
-__all__ = ["OwnTransport"]
+__all__ = ["DirectTransport"]
 
 
-cdef class OwnTransport(transport.Transport):
+cdef class DirectTransport(transport.Transport):
+    # -1 once it may be another's.
     cdef int _fd
 
     def __init__(self, sock):
         transport.Transport.__init__(self, sock)
         self._fd = sock.fileno()
 
+    def forget_descriptor(self):
+        self._fd = -1
+
     cpdef Py_ssize_t receive(self, hubs.HubState state) except -2:
+        if self._fd < 0:
+            return transport.Transport.receive(self, state)
         cdef Py_ssize_t size = -1
         while size < 0:
             size = recv(self._fd, PyByteArray_AS_STRING(state.buffer), len(state.buffer), 0)
@@ -34,7 +40,7 @@ cdef class OwnTransport(transport.Transport):
         return size
 
     cpdef Py_ssize_t send(self, object data) except -2:
-        if type(data) is not bytes:
+        if self._fd < 0 or type(data) is not bytes:
             return transport.Transport.send(self, data)
         cdef Py_ssize_t sent = -1
         while sent < 0:
@@ -44,7 +50,6 @@ cdef class OwnTransport(transport.Transport):
         return sent
 
     cpdef close(self):
-        # From now on the number may be another's.
         self._fd = -1
         transport.Transport.close(self)
 

@@ -64,7 +64,7 @@ def test_owner_gets_its_socket_back(kind: str) -> None:
 def test_descriptor_that_another_gets_is_left_alone(kind: str) -> None:
     one, other = socketpair()
     sock = MODULES[kind](fileno=one.detach())
-    transport = BorrowedTransport(sock)
+    transport = borrow_transport(sock, scoped=False)
     transport.begin()
     number = sock.fileno()
     sock.close()
@@ -77,6 +77,25 @@ def test_descriptor_that_another_gets_is_left_alone(kind: str) -> None:
         assert raised.value.errno == errno.EBADF
     transport.close()
     assert third.recv(100) == b"not yours"
+    with pytest.raises(BlockingIOError):
+        fourth.recv(100)
+    for sock in (other, third, fourth):
+        sock.close()
+
+
+@pytest.mark.parametrize("end", ["close", "abandon"])
+def test_descriptor_is_not_used_after_the_end(end: str) -> None:
+    one, other = socketpair()
+    transport = BorrowedTransport(one)
+    transport.begin()
+    number = one.fileno()
+    getattr(transport, end)()
+    one.close()
+    third, fourth = occupy(number)
+    for use in (lambda: receive(transport), lambda: transport.send(b"stray")):
+        with pytest.raises(OSError) as raised:
+            use()
+        assert raised.value.errno == errno.EBADF
     with pytest.raises(BlockingIOError):
         fourth.recv(100)
     for sock in (other, third, fourth):

@@ -8,18 +8,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from geventws.net.syscalls import OwnTransport
+from geventws.net.syscalls import DirectTransport
 from geventws.net.transport import own_socket
 from tests.net.support import receive
 
 
 @pytest.fixture
-def ends() -> Iterator[tuple[OwnTransport, socket.socket]]:
+def ends() -> Iterator[tuple[DirectTransport, socket.socket]]:
     """A transport, and a socket at the other end of TCP."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         sock = socket.create_connection(listener.getsockname())
         peer, _ = listener.accept()
-    transport = OwnTransport(own_socket(sock))
+    transport = DirectTransport(own_socket(sock))
     with peer:
         yield transport, peer
     transport.close()
@@ -31,7 +31,7 @@ def reset(peer: socket.socket) -> None:
     peer.close()
 
 
-def test_nothing_to_do_is_no_error(ends: tuple[OwnTransport, socket.socket]) -> None:
+def test_nothing_to_do_is_no_error(ends: tuple[DirectTransport, socket.socket]) -> None:
     transport, _ = ends
     assert receive(transport) is None
     while transport.send(bytes(2**20)):
@@ -39,7 +39,7 @@ def test_nothing_to_do_is_no_error(ends: tuple[OwnTransport, socket.socket]) -> 
     assert transport.send(b"x") == 0
 
 
-def test_errors_are_those_of_the_socket(ends: tuple[OwnTransport, socket.socket]) -> None:
+def test_errors_are_those_of_the_socket(ends: tuple[DirectTransport, socket.socket]) -> None:
     transport, peer = ends
     reset(peer)
     with pytest.raises(ConnectionResetError, match="reset by peer"):
@@ -51,7 +51,7 @@ def test_errors_are_those_of_the_socket(ends: tuple[OwnTransport, socket.socket]
 @pytest.mark.parametrize("how", ["close", "abandon"])
 def test_a_closed_descriptor_is_not_used_again(how: str) -> None:
     one, other = socket.socketpair()
-    transport = OwnTransport(own_socket(one))
+    transport = DirectTransport(own_socket(one))
     getattr(transport, how)()
     # They get the number that is free now.
     stranger, peer = socket.socketpair()

@@ -13,7 +13,7 @@ from gevent.monkey import get_original
 
 from geventws import ConnectionClosedError, connect
 from geventws.net.hubs import get_hub_state
-from geventws.net.syscalls import OwnTransport
+from geventws.net.syscalls import DirectTransport
 from geventws.net.transport import Transport, borrow_socket, own_socket, set_nodelay
 from geventws.testing import RawServer
 from tests.net.support import (
@@ -30,7 +30,7 @@ from tests.net.support import (
 MODULES = {"gevent": gevent.socket.socket, "stdlib": get_original("socket", "socket")}
 
 
-@pytest.fixture(params=[Transport, OwnTransport])
+@pytest.fixture(params=[Transport, DirectTransport])
 def plain(request: pytest.FixtureRequest) -> Iterator[tuple[Transport, Transport]]:
     ends = [request.param(own_socket(sock)) for sock in stdlib_socket.socketpair()]
     yield ends[0], ends[1]
