@@ -15,9 +15,10 @@ import gevent
 from geventws.build import build_name
 from geventws.cli import connect, doctor, echo
 from geventws.cli.options import log_shown
+from geventws.net.signals import signals_wake
 from geventws.version import version
 
-__all__ = ["main", "make_parser"]
+__all__ = ["interruptible", "main", "make_parser"]
 
 EXIT_CODES = """exit codes:
   0    all went well
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # What others say is shown, whatever the terminal's character set is.
             stream.reconfigure(errors="backslashreplace")
     try:
-        with _interruptible(), log_shown(options.level):
+        with interruptible(), log_shown(options.level):
             code: int = options.run(options)
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -75,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 @contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """Let signals raise KeyboardInterrupt here; in the hub, gevent would print it as well."""
     greenlet = gevent.getcurrent()
 
@@ -83,10 +84,11 @@ def _interruptible() -> Iterator[None]:
         gevent.kill(greenlet, KeyboardInterrupt)
 
     with contextlib.ExitStack() as stack:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            # In another thread than the main one there are no signals.
-            with contextlib.suppress(ValueError):
+        # In another thread than the main one there are no signals.
+        with contextlib.suppress(ValueError):
+            for number in (signal.SIGINT, signal.SIGTERM):
                 stack.callback(signal.signal, number, signal.signal(number, interrupt))
+            stack.enter_context(signals_wake())
         yield
 
 

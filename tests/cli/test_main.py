@@ -8,17 +8,18 @@ import re
 import shlex
 import signal
 
+import gevent
 import pytest
 from gevent import subprocess
 
 from geventws.build import build_name
 from geventws.cli import connect, doctor, echo
-from geventws.cli.main import EXAMPLES, main, make_parser
+from geventws.cli.main import EXAMPLES, interruptible, main, make_parser
 from geventws.testing import RawServer
 from geventws.version import version
 from tests.cli.support import COMMAND, Program, environ, run
 from tests.docs.pages import page_blocks
-from tests.net.support import PATIENCE
+from tests.net.support import PATIENCE, raise_before_waiting
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,3 +116,10 @@ def test_output_that_nobody_reads() -> None:
     with process:
         assert process.communicate(timeout=PATIENCE)[1] == b""
     assert process.returncode == 1
+
+
+def test_signal_that_arrives_just_before_the_loop_waits() -> None:
+    with pytest.raises(KeyboardInterrupt), interruptible(), gevent.Timeout(PATIENCE):
+        raise_before_waiting(signal.SIGINT)
+        # Waits for nothing else.
+        gevent.sleep(2 * PATIENCE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _socket
 import contextlib
+import ctypes
 import functools
 import gc
 import os
@@ -389,6 +390,12 @@ def receive_all(transport: Transport) -> bytes:
     while part := receive(transport):
         data.append(part)
     return b"".join(data)
+
+
+def raise_before_waiting(number: int) -> None:
+    """Let a signal arrive when no instruction of Python will run before the loop waits."""
+    raise_ = getattr(ctypes.CDLL(None), "raise")
+    gevent.get_hub().loop.run_callback(raise_, number)
 
 
 def occupy(number: int) -> tuple[socket.socket, socket.socket]:

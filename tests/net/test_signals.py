@@ -9,12 +9,14 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent.event import Event
+from gevent.monkey import get_original
 
 from geventws import ConnectionClosedOK, connect
 from geventws.core.frames import Opcode
 from geventws.net.signals import free_signals, on_signals
 from geventws.testing import RawClient
-from tests.net.support import HOST, PATIENCE, Program, serving
+from tests.net.support import HOST, PATIENCE, Program, raise_before_waiting, serving
 
 SERVER = """
 import signal, sys
@@ -177,6 +179,26 @@ def test_a_signal_that_nobody_can_handle_leaves_the_others_alone() -> None:
         with on_signals([signal.SIGUSR1, signal.SIGKILL], print):
             pass
     assert signal.getsignal(signal.SIGUSR1) is before
+
+
+def test_signal_that_arrives_just_before_the_loop_waits() -> None:
+    called = Event()
+    with on_signals([signal.SIGUSR1], called.set):
+        raise_before_waiting(signal.SIGUSR1)
+        assert called.wait(PATIENCE)
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_wakeup_of_the_program_is_left_alone() -> None:
+    one, other = get_original("socket", "socketpair")()
+    with one, other:
+        one.setblocking(False)
+        signal.set_wakeup_fd(one.fileno())
+        try:
+            with on_signals([signal.SIGUSR1], print):
+                assert signal.set_wakeup_fd(one.fileno()) == one.fileno()
+        finally:
+            assert signal.set_wakeup_fd(-1) == one.fileno()
 
 
 # Everything at once: five hundred connections, fifty of them in the middle of a message.
