@@ -25,7 +25,7 @@ from geventws.core.grammar import (
     validate_subprotocols,
 )
 from geventws.core.headers import Headers, HeadersLike
-from geventws.core.http11 import USER_AGENT, Request, Response
+from geventws.core.http11 import Request, Response
 
 if TYPE_CHECKING:
     from geventws.core.extensions import ClientExtensionFactory, Extension, ExtensionParameters
@@ -70,7 +70,7 @@ class ClientHandshake:
     def request(
         self,
         additional_headers: HeadersLike | None = None,
-        user_agent_header: str | None = USER_AGENT,
+        user_agent_header: str | None = None,
     ) -> Request:
         """Make the request.
 

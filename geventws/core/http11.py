@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 from dataclasses import dataclass
 
 from geventws.core.body import MAX_BODY_SIZE, BodyReader, body_reader, check_request_body
@@ -23,43 +21,17 @@ from geventws.core.head import (
     show,
 )
 from geventws.core.headers import Headers, is_value
-from geventws.version import version
 
 __all__ = [
     "MAX_BODY_SIZE",
     "MAX_HEAD_SIZE",
     "MAX_LINE_LENGTH",
     "MAX_NUM_HEADERS",
-    "SERVER",
-    "USER_AGENT",
     "Request",
     "RequestReader",
     "Response",
     "ResponseReader",
 ]
-
-
-def _products() -> str:
-    """Name the software: ``Python/3.11 gevent/26.9.0 geventws/0.1.0``."""
-    # Imported here because it is slow to import and only needed once. This floor asks for
-    # the version of gevent without importing gevent.
-    from importlib import metadata
-
-    products = ["Python/{}.{}".format(*sys.version_info)]
-    try:
-        products.append(f"gevent/{metadata.version('gevent')}")
-    except metadata.PackageNotFoundError:
-        pass
-    return " ".join([*products, f"geventws/{version}"])
-
-
-_PRODUCTS = _products()
-
-# Server header of responses; None, from an empty variable, leaves it out.
-SERVER: str | None = os.environ.get("GEVENTWS_SERVER", _PRODUCTS) or None
-
-# User-Agent header of requests; None, from an empty variable, leaves it out.
-USER_AGENT: str | None = os.environ.get("GEVENTWS_USER_AGENT", _PRODUCTS) or None
 
 # RFC 9112, section 3: "request-line = method SP request-target SP HTTP-version". No method
 # has a longer name, but what is not HTTP can go on without a space for long.

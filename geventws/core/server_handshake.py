@@ -33,7 +33,7 @@ from geventws.core.grammar import (
     validate_subprotocols,
 )
 from geventws.core.headers import Headers
-from geventws.core.http11 import SERVER, Request, Response
+from geventws.core.http11 import Request, Response
 
 if TYPE_CHECKING:
     from geventws.core.extensions import Extension, ExtensionParameters, ServerExtensionFactory
@@ -100,7 +100,7 @@ class ServerHandshake:
         request: Request,
         *,
         date: str,
-        server_header: str | None = SERVER,
+        server_header: str | None = None,
         select_subprotocol: SelectSubprotocol | None = None,
     ) -> Accepted:
         """Check a request and make the response that accepts it.
@@ -235,7 +235,7 @@ class ServerHandshake:
         raise NegotiationError(f"invalid subprotocol; expected one of {expected}")
 
     @staticmethod
-    def refuse(exc: Exception, *, date: str, server_header: str | None = SERVER) -> Response:
+    def refuse(exc: Exception, *, date: str, server_header: str | None = None) -> Response:
         """Make the response that refuses a request.
 
         Args:

@@ -13,13 +13,13 @@ from geventws.core.client_handshake import ClientHandshake
 from geventws.core.deflate_negotiation import enable_client_permessage_deflate
 from geventws.core.extensions import ClientExtensionFactory
 from geventws.core.headers import HeadersLike
-from geventws.core.http11 import USER_AGENT
 from geventws.core.redirects import Target
 from geventws.net.client_connection import ClientConnection
 from geventws.net.dialing import Dialer
 from geventws.net.logs import LoggerLike
 from geventws.net.opener import Opener
 from geventws.net.options import ConnectionOptions, check_compression
+from geventws.net.products import USER_AGENT
 from geventws.net.proxy import Proxying
 
 __all__ = ["connect", "unix_connect"]

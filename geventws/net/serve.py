@@ -12,12 +12,12 @@ from typing import Any
 
 from geventws.core.deflate_negotiation import enable_server_permessage_deflate
 from geventws.core.extensions import ServerExtensionFactory
-from geventws.core.http11 import SERVER
 from geventws.core.server_handshake import ServerHandshake
 from geventws.net.acceptor import BACKLOG, create_listener, create_unix_listener, remove_socket
 from geventws.net.capacity import Capacity
 from geventws.net.logs import LoggerLike
 from geventws.net.options import ConnectionOptions, check_compression
+from geventws.net.products import SERVER
 from geventws.net.server import Server
 from geventws.net.server_connection import ServerConnection
 from geventws.net.server_opening import (

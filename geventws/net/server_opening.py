@@ -6,9 +6,10 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from geventws.core.http11 import SERVER, Request, Response
+from geventws.core.http11 import Request, Response
 from geventws.core.server_handshake import Accepted, ServerHandshake, plain_response
 from geventws.net.opening import http_date
+from geventws.net.products import SERVER
 
 __all__ = [
     "HTTPGateway",

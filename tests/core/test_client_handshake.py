@@ -24,7 +24,7 @@ from geventws.core.extensions import (
 )
 from geventws.core.grammar import accept_key
 from geventws.core.headers import Headers, MultipleValuesError
-from geventws.core.http11 import USER_AGENT, Response, ResponseReader
+from geventws.core.http11 import Response, ResponseReader
 from geventws.core.uri import parse_uri
 
 URI = parse_uri("ws://example.com:8765/chat?x=1")
@@ -112,8 +112,8 @@ def test_request_with_nothing(nothing: Any) -> None:
     ]
 
 
-def test_default_user_agent() -> None:
-    assert request_headers()[-1] == ("User-Agent", USER_AGENT)
+def test_user_agent() -> None:
+    assert request_headers((), "mine")[-1] == ("User-Agent", "mine")
 
 
 def test_each_handshake_has_its_key() -> None:
@@ -143,7 +143,7 @@ def test_additional_header_replaces_ours(name: str, ours: str) -> None:
 def test_additional_header_adds_what_we_have_not() -> None:
     headers = request_headers([("Origin", "http://o"), ("Authorization", "Bearer x")])
     assert headers[:3] == [("Host", "h"), ("Authorization", "Bearer x"), ("Origin", "http://o")]
-    assert len(headers) == 8
+    assert len(headers) == 7
 
 
 def test_user_agent_in_additional_headers() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from geventws.core import body, head, http11
+from geventws.core import body, head
 from geventws.core.exceptions import (
     HeaderLineTooLong,
     InvalidHandshake,
@@ -21,14 +21,11 @@ from geventws.core.exceptions import (
 )
 from geventws.core.headers import Headers
 from geventws.core.http11 import (
-    SERVER,
-    USER_AGENT,
     Request,
     RequestReader,
     Response,
     ResponseReader,
 )
-from geventws.version import version
 
 REQUEST = (
     b"GET /chat?x=1 HTTP/1.1\r\n"
@@ -520,20 +517,7 @@ def test_damaged_response(position: int, byte: bytes) -> None:
     assert read(1) == read(2) == read(100_000)
 
 
-# Names of the software
-
-
-def test_products() -> None:
-    assert SERVER is not None
-    assert SERVER == USER_AGENT
-    assert SERVER.startswith(f"Python/{sys.version_info[0]}.{sys.version_info[1]} gevent/")
-    assert SERVER.endswith(f" geventws/{version}")
-
-
-def test_products_without_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "path", [])
-    products = f"Python/{sys.version_info[0]}.{sys.version_info[1]} geventws/{version}"
-    assert http11._products() == products
+# Limits from the environment
 
 
 def evaluate(expression: str, **environment: str) -> str:
@@ -552,16 +536,6 @@ def evaluate(expression: str, **environment: str) -> str:
 @pytest.mark.parametrize(
     "expression, environment, expected",
     [
-        (
-            "http11.SERVER, http11.USER_AGENT",
-            {"GEVENTWS_SERVER": "mine", "GEVENTWS_USER_AGENT": "yours"},
-            "('mine', 'yours')",
-        ),
-        (
-            "http11.SERVER, http11.USER_AGENT",
-            {"GEVENTWS_SERVER": "", "GEVENTWS_USER_AGENT": ""},
-            "(None, None)",
-        ),
         (
             "head.MAX_LINE_LENGTH, head.MAX_NUM_HEADERS, head.MAX_HEAD_SIZE, body.MAX_BODY_SIZE",
             {

@@ -21,7 +21,8 @@ from geventws import (
     connect,
     unix_connect,
 )
-from geventws.core.http11 import USER_AGENT, Request
+from geventws.core.http11 import Request
+from geventws.net.products import USER_AGENT
 from tests.net.support import (
     HOST,
     PATIENCE,

@@ -21,7 +21,7 @@ from geventws import (
     Response,
     connect,
 )
-from geventws.core.http11 import SERVER
+from geventws.net.products import SERVER
 from geventws.testing import KEY, RawClient
 from tests.net.support import (
     PATIENCE,
