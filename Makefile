@@ -15,7 +15,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 
 # How many runs of the tests take place at the same time: they wait for half of it.
-JOBS ?= 4
+JOBS ?= 6
 
 # CPU time for each target of fuzzing.
 SECONDS ?= 60
@@ -31,6 +31,10 @@ export GEVENTWS_EXPECT := $(if $(GEVENTWS_PURE_PYTHON),pure,$(shell printf '\043
 	$(COMPILER) -fsyntax-only -x c - 2>/dev/null && echo compiled || echo pure))
 PURE = GEVENTWS_PURE_PYTHON=1 GEVENTWS_EXPECT=pure
 
+# Bytecode is kept: each run of the tests, and each server that they start, would compile it anew,
+# which is a third of their time.
+unexport PYTHONDONTWRITEBYTECODE
+
 # What the compiled modules are made of.
 COMPILED = $(shell find geventws -name '*.p[xy][dx]') \
 	$(patsubst %.pxd,%.py,$(shell find geventws -name '*.pxd'))
@@ -41,7 +45,7 @@ RUFF_FORMAT = --line-length 100 --target-version py311
 SOURCES = geventws tests examples docs setup.py pytest_geventws.py
 PYTEST = .venv/bin/python -m pytest
 
-.PHONY: demo test matrix plain patched doors coverage compiled debug libuv lint types docs bench compliance \
+.PHONY: demo test matrix plain patched doors programs coverage compiled libuv lint types docs bench compliance \
 	fuzz faults load coverage-by-module dist release-check clean python
 
 demo: .venv-demo/installed
@@ -51,26 +55,29 @@ test: lint types matrix
 
 # Ways in which the same tests must pass, JOBS of them at the same time. The core has no I/O: it
 # runs once in each build. The doors are never compiled, and their servers run in processes of
-# their own, patched or not: they run once, and so do the examples and the command line.
-ONCE = tests/wsgi tests/compat tests/cli tests/examples
+# their own, patched or not: they run once, and so do the examples and the command line. These
+# read as always; what else is patched takes the read path of loggers at DEBUG at once.
+DOORS = tests/wsgi tests/compat
+PROGRAMS = tests/cli tests/examples
 
 matrix: .venv/compiled tests/interop/node_modules
-	$(MAKE) --jobs=$(JOBS) --output-sync=target plain patched doors compiled debug libuv
+	$(MAKE) --jobs=$(JOBS) --output-sync=target doors plain compiled patched programs libuv
 
 plain: .venv/installed tests/interop/node_modules
-	$(PURE) $(PYTEST) $(ONCE:%=--ignore=%)
+	$(PURE) $(PYTEST) $(patsubst %,--ignore=%,$(DOORS) $(PROGRAMS))
 
 patched: .venv/compiled
-	GEVENTWS_TEST_PATCH=1 $(PYTEST) tests/net tests/interop tests/faults tests/testing
+	GEVENTWS_TEST_PATCH=1 GEVENTWS_TEST_DEBUG=1 $(PYTEST) tests/net tests/compliance tests/faults \
+	tests/testing
 
 doors: .venv/compiled
-	GEVENTWS_TEST_PATCH=1 $(PYTEST) $(ONCE)
+	GEVENTWS_TEST_PATCH=1 $(PYTEST) $(DOORS)
+
+programs: .venv/compiled
+	GEVENTWS_TEST_PATCH=1 $(PYTEST) $(PROGRAMS)
 
 compiled: .venv/compiled
 	$(PYTEST) tests/core tests/fuzz tests/net tests/compliance tests/interop tests/faults tests/testing
-
-debug: .venv/compiled
-	GEVENTWS_TEST_DEBUG=1 $(PYTEST) tests/net tests/compliance
 
 libuv: .venv/compiled
 	GEVENT_LOOP=libuv $(PYTEST) tests/net

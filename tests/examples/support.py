@@ -91,12 +91,6 @@ class Tab:
         )
 
 
-@pytest.fixture
-def browser(tmp_path: pathlib.Path) -> Iterator[webdriver.Chrome]:
-    with browser_in(tmp_path) as driver:
-        yield driver
-
-
 @contextlib.contextmanager
 def browser_in(folder: pathlib.Path, *more_options: str) -> Iterator[webdriver.Chrome]:
     """A browser with its profile in a folder."""

@@ -18,9 +18,7 @@ import pytest
 from selenium import webdriver
 
 import geventws
-from tests.examples.support import PATIENCE, Tab, browser
-
-__all__ = ["browser"]
+from tests.examples.support import PATIENCE, Tab
 
 CHAT = pathlib.Path(__file__).resolve().parents[2] / "examples" / "chat.py"
 

@@ -9,9 +9,7 @@ import pytest
 from selenium import webdriver
 
 from geventws import connect
-from tests.examples.support import EXAMPLES, Tab, browser, started
-
-__all__ = ["browser"]
+from tests.examples.support import EXAMPLES, Tab, started
 
 POINTS = "document.querySelector('polyline').getAttribute('points')?.split(' ').length"
 

@@ -7,9 +7,7 @@ import signal
 import pytest
 from selenium import webdriver
 
-from tests.examples.support import Tab, browser, check_echo, started
-
-__all__ = ["browser"]
+from tests.examples.support import Tab, check_echo, started
 
 
 @pytest.mark.deadline(120)

@@ -21,11 +21,9 @@ from selenium import webdriver
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from tests.examples.support import PATIENCE, Tab, browser
+from tests.examples.support import PATIENCE, Tab
 from tests.examples.test_chat import CHAT, Chat
 from tests.wsgi.support import Process, gunicorn
-
-__all__ = ["browser"]
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HOWTO = ROOT / "docs" / "howto" / "nginx.rst"
