@@ -41,9 +41,10 @@ def body_reader(status_code: int, headers: Headers) -> BodyReader | None:
         return None
     # 6.3: "If a message is received with both a Transfer-Encoding and a Content-Length
     # header field, the Transfer-Encoding overrides the Content-Length."
+    # An empty header is one as well: others, such as proxies, go by its presence.
     codings = ", ".join(headers.get_all("Transfer-Encoding"))
     lengths = set(headers.get_all("Content-Length"))
-    if codings:
+    if "Transfer-Encoding" in headers:
         if codings.lower() != "chunked":
             raise ValueError(f"transfer coding {codings} isn't supported")
         reader = _read_chunks()
@@ -73,7 +74,8 @@ def check_request_body(headers: Headers, protocol: str) -> None:
     # and Transfer-Encoding". And: "A server or client that receives an HTTP/1.0 message
     # containing a Transfer-Encoding header field MUST treat the message as if the framing is
     # faulty".
-    if codings and (codings.lower() != "chunked" or lengths or protocol != "HTTP/1.1"):
+    faulty = codings.lower() != "chunked" or lengths or protocol != "HTTP/1.1"
+    if "Transfer-Encoding" in headers and faulty:
         raise ValueError("unsupported transfer coding of a request")
     if len(lengths) > 1 or not all(map(_is_size, lengths)):
         raise ValueError("invalid content length of a request")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from geventws.core import body
-from geventws.core.body import body_reader
+from geventws.core.body import body_reader, check_request_body
 from geventws.core.exceptions import SecurityError
 from geventws.core.headers import Headers
 
@@ -88,6 +88,7 @@ def test_end_of_stream_inside_body(headers: Headers, data: bytes, size: int) -> 
         ({"Content-Length": ""}, SecurityError, "invalid content length: "),
         ({"Content-Length": "9" * 19}, SecurityError, "invalid content length"),
         ({"Transfer-Encoding": "gzip"}, ValueError, "transfer coding gzip isn't supported"),
+        ({"Transfer-Encoding": ""}, ValueError, "transfer coding  isn't supported"),
         (
             {"Transfer-Encoding": "gzip, chunked"},
             ValueError,
@@ -160,3 +161,53 @@ def test_largest_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read(Headers(), b"x" * 10, 3) == b"x" * 10
     data = b"a;2345\r\n" + b"x" * 10 + b"\r\n0\r\nA: b\r\nC: d\r\n\r\n"
     assert read(CHUNKED, data, 3) == b"x" * 10
+
+
+# Bodies of requests
+
+
+@pytest.mark.parametrize(
+    "headers, protocol",
+    [
+        ([], "HTTP/1.1"),
+        ([], "HTTP/1.0"),
+        ([("Content-Length", "0")], "HTTP/1.1"),
+        ([("Content-Length", "5")], "HTTP/1.0"),
+        ([("Content-Length", "9" * 18)], "HTTP/1.1"),
+        ([("Transfer-Encoding", "chunked")], "HTTP/1.1"),
+        ([("Transfer-Encoding", "Chunked")], "HTTP/1.1"),
+    ],
+)
+def test_one_way_to_tell_where_a_request_ends(
+    headers: list[tuple[str, str]], protocol: str
+) -> None:
+    check_request_body(Headers(headers), protocol)
+
+
+@pytest.mark.parametrize(
+    "headers, protocol",
+    [
+        ([("Transfer-Encoding", "chunked"), ("Content-Length", "5")], "HTTP/1.1"),
+        ([("Transfer-Encoding", "chunked")], "HTTP/1.0"),
+        ([("Transfer-Encoding", "identity")], "HTTP/1.1"),
+        ([("Transfer-Encoding", "gzip, chunked")], "HTTP/1.1"),
+        ([("Transfer-Encoding", "gzip"), ("Transfer-Encoding", "chunked")], "HTTP/1.1"),
+        ([("Transfer-Encoding", "chunked")] * 2, "HTTP/1.1"),
+        ([("Transfer-Encoding", "")], "HTTP/1.1"),
+        ([("Transfer-Encoding", ""), ("Content-Length", "5")], "HTTP/1.1"),
+    ],
+)
+def test_unsupported_coding_of_a_request(headers: list[tuple[str, str]], protocol: str) -> None:
+    with pytest.raises(ValueError, match="^unsupported transfer coding of a request$"):
+        check_request_body(Headers(headers), protocol)
+
+
+@pytest.mark.parametrize(
+    "lengths",
+    [["5", "6"], ["5", "5"], ["5, 5"], [""], ["+5"], ["-1"], ["5_0"], ["\xb2"], ["9" * 19]],
+    ids=ascii,
+)
+def test_invalid_length_of_a_request(lengths: list[str]) -> None:
+    headers = Headers([("Content-Length", length) for length in lengths])
+    with pytest.raises(ValueError, match="^invalid content length of a request$"):
+        check_request_body(headers, "HTTP/1.1")

@@ -43,3 +43,32 @@ def test_a_log_that_does_not_keep_up_loses_debug_lines_alone() -> None:
     assert journal.lines[-1].args == (MAX_LINES - 1,)
     journal.line(logging.INFO, "connection closed")
     assert journal.lines[-1].message == "connection closed"
+
+
+def test_lines_are_taken_first_come_first_served() -> None:
+    journal = Journal(debug=True)
+    assert not journal.waiting
+    journal.debug_line("one")
+    journal.line(logging.INFO, "two")
+    assert journal.waiting
+    assert journal.take() == Line(logging.DEBUG, "one", (), None)
+    # What happens while a line is emitted comes after those that wait.
+    journal.debug_line("three")
+    assert [journal.take().message, journal.take().message] == ["two", "three"]
+    assert not journal.waiting
+    # Looking does not change that.
+    assert journal.lines == [] and not journal.waiting
+    # The next line begins a list of its own.
+    journal.debug_line("four")
+    assert journal.waiting and journal.take().message == "four"
+    assert not journal.waiting
+
+
+def test_taking_lines_makes_room_for_others() -> None:
+    journal = Journal(debug=True)
+    for _ in range(MAX_LINES + 1):
+        journal.debug_line("< PING")
+    journal.take()
+    for message in ("kept", "dropped"):
+        journal.debug_line(message)
+    assert len(journal.lines) == MAX_LINES and journal.lines[-1].message == "kept"

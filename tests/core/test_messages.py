@@ -299,6 +299,23 @@ def test_limits_hold_for_what_comes_out_of_an_extension(
         assert str(info.value) == error
 
 
+def test_a_frame_for_an_extension_is_not_looked_at_before_it_is_whole() -> None:
+    assembler, _ = make_assembler()
+    assembler.extensions = (PerMessageDeflate(False, False, 12, 12),)
+    frame = compressed("café".encode() * 100)._replace(opcode=TEXT)
+    # Compressed, it is no UTF-8.
+    with pytest.raises(UnicodeDecodeError):
+        frame.data.decode()
+    assembler.receive_partial(TEXT_FIN_HEAD, frame.data[:-1])
+    assert not assembler.busy
+    text = assembler.receive(TEXT, assembler.decode(frame).data, True)
+    assert text == "café" * 100
+    # Nor is its place.
+    assembler.receive_partial(CONT_HEAD, b"a")
+    with pytest.raises(ProtocolError, match="^unexpected continuation frame$"):
+        assembler.receive(CONT, b"a", False)
+
+
 # Sending.
 
 
@@ -388,3 +405,56 @@ def test_frames_are_noted_as_they_were_before_extensions() -> None:
     encoder.encode(Frame(Opcode.PONG, b""))
     lines: list[Any] = [line.message % line.args for line in encoder._journal.lines]
     assert lines == ["> TEXT 'a' [1 byte]", "> PONG '' [0 bytes]"]
+
+
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+@pytest.mark.parametrize("length", [0, 125, 126, 65535, 65536])
+def test_the_header_of_a_message_alone(opcode: Opcode, length: int) -> None:
+    encoder, data = make_encoder(), b"a" * length
+    header = encoder.encode_header(opcode, length)
+    assert header is not None and header + data == encoder.encode_data(opcode, data)
+
+
+@pytest.mark.parametrize("why", ["mask", "debug", "extension", "fragments"])
+def test_no_header_alone_if_the_message_is_needed(why: str) -> None:
+    encoder = make_encoder(mask=why == "mask", debug=why == "debug")
+    if why == "extension":
+        encoder.extensions = (Recording("1"),)
+    elif why == "fragments":
+        # Only a fragment may follow: it is for `encode_data` to say so.
+        encoder.encode_data(TEXT, b"a", False)
+    assert encoder.encode_header(BINARY, 70_000) is None
+
+
+def test_servers_without_extensions_share_a_message() -> None:
+    key = make_encoder().begin_shared()
+    assert key is not None and key == make_encoder().begin_shared()
+
+
+def make_deflating(history: bytes, bits: int = 12) -> MessageEncoder:
+    """Make an encoder that has compressed something already."""
+    encoder = make_encoder()
+    encoder.extensions = (PerMessageDeflate(False, False, 12, bits),)
+    encoder.encode_data(TEXT, history)
+    return encoder
+
+
+def test_a_shared_message_depends_on_nothing_that_was_sent_before() -> None:
+    message = b"the quick brown fox jumps over the lazy dog"
+    one, other = make_deflating(message), make_deflating(b"")
+    assert one.encode_data(TEXT, message) != other.encode_data(TEXT, message)
+    key = one.begin_shared()
+    assert key is not None and key == other.begin_shared()
+    assert one.encode_data(TEXT, message) == other.encode_data(TEXT, message)
+    # Another window makes other bytes.
+    assert key != make_deflating(message, bits=15).begin_shared()
+
+
+@pytest.mark.parametrize("why", ["mask", "debug", "first", "last"])
+def test_messages_that_cannot_be_shared(why: str) -> None:
+    encoder = make_encoder(mask=why == "mask", debug=why == "debug")
+    # An extension shares nothing unless it says so, and one is enough.
+    own, deflate = Recording("1"), PerMessageDeflate(False, False, 12, 12)
+    if why in ("first", "last"):
+        encoder.extensions = (own, deflate) if why == "first" else (deflate, own)
+    assert encoder.begin_shared() is None
