@@ -15,6 +15,7 @@ import gevent
 import gevent.monkey
 import pytest
 from gevent.event import Event
+from gevent.socket import wait_read
 
 from geventws import (
     ConcurrencyError,
@@ -26,7 +27,9 @@ from geventws import (
     State,
     connect,
     serve,
+    unix_serve,
 )
+from geventws.net import capacity
 from geventws.net.threads import get_ident
 from geventws.testing import RawClient
 from tests.net.support import (
@@ -100,6 +103,40 @@ def test_accepts_again_on_the_same_port() -> None:
         connect(uri_of(server)).close()
 
 
+def test_shutdown_of_one_that_never_started() -> None:
+    server = serve(echo, HOST, 0)
+    server.shutdown()
+    assert server.socket.fileno() == -1
+    with pytest.raises(RuntimeError, match="make another with serve"):
+        server.serve_forever()
+
+
+def test_signals_that_were_asked_for() -> None:
+    server = serve(echo, HOST, 0)
+    forever = gevent.spawn(server.serve_forever, signals=[signal.SIGUSR1])
+    until(lambda: server.started)
+    os.kill(os.getpid(), signal.SIGUSR1)
+    forever.get(timeout=PATIENCE)
+    assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize("host, shown", [(HOST, HOST), ("::1", "[::1]")])
+def test_log_tells_where_it_listens(
+    host: str, shown: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "geventws")
+    with serve(echo, host, 0) as server:
+        assert f"server listening on {shown}:{server.address[1]}" in caplog.messages
+
+
+def test_log_tells_the_path_where_it_listens(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "geventws")
+    with unix_serve(echo, tmp_path / "socket"):
+        assert f"server listening on {tmp_path / 'socket'}" in caplog.messages
+
+
 def test_descriptor() -> None:
     with serving(echo) as server:
         assert server.fileno() == server.socket.fileno() != -1
@@ -125,6 +162,61 @@ def test_connections() -> None:
             assert server.connections == set()
         hold.done.set()
     assert server.connections == set()
+
+
+# Connections that are not served.
+
+
+def test_one_connection_too_many(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(capacity, "MAX_REFUSING", 1)
+    with serving(echo, max_connections=1) as server, connect(uri_of(server)):
+        with RawClient(server.address, open=False) as refused:
+            until(lambda: len(server._roster.greenlets) == 2)
+            # Further ones do not even get an answer.
+            with RawClient(server.address, open=False) as dropped:
+                dropped.recv_eof()
+            refused.send_bytes(RawClient.request())
+            response = refused.recv_response()
+            assert (response.status_code, response.body) == (503, b"Too many connections.\n")
+    (warning,) = records_of(caplog, "WARNING")
+    assert warning.getMessage() == "1 connections are all that is allowed"
+
+
+def test_no_descriptor_for_a_connection(caplog: pytest.LogCaptureFixture) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    native_socket = gevent.monkey.get_original("socket", "socket")
+    with serving(lambda ws: None) as server, native_socket() as sock:
+        # Natively, so that the server does not accept it in the meantime.
+        sock.connect(server.address)
+        with open(os.devnull) as next_free:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (next_free.fileno(), hard))
+        try:
+            until(lambda: records_of(caplog, "ERROR"))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        # It is served after all.
+        sock.send(RawClient.request())
+        sock.setblocking(False)
+        with gevent.Timeout(PATIENCE):
+            wait_read(sock.fileno())
+        assert sock.recv(12) == b"HTTP/1.1 101"
+    (error,) = records_of(caplog, "ERROR")
+    assert error.getMessage() == "cannot accept connections for now"
+
+
+def test_no_connection_can_be_made(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(*args: Any, **options: Any) -> Any:
+        raise RuntimeError("no connection")
+
+    with serving(echo, create_connection=fail) as server:
+        with RawClient(server.address, open=False) as peer:
+            peer.recv_eof()
+        assert server._roster.greenlets == {}
+    (error,) = records_of(caplog, "ERROR")
+    assert error.getMessage() == "unexpected internal error"
+    assert error.exc_info is not None and str(error.exc_info[1]) == "no connection"
 
 
 # Shutdown.

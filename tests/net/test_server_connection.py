@@ -22,6 +22,7 @@ from geventws import (
     connect,
 )
 from geventws.net.products import SERVER
+from geventws.net.server_connection import Phase
 from geventws.testing import KEY, RawClient
 from tests.net.support import (
     PATIENCE,
@@ -814,3 +815,153 @@ def test_peer_that_does_not_close_after_a_refusal() -> None:
             peer.send_bytes(b"POST / HTTP/1.1\r\nHost: x\r\n\r\n")
             assert peer.recv_response().status_code == 405
             until(lambda: not server._roster.greenlets)
+
+
+@pytest.mark.parametrize("tls, stage", [(True, "TLS handshake"), (False, "handshake request")])
+def test_log_tells_what_was_not_in_time(
+    tls: bool, stage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", "geventws.server")
+    ssl = {"ssl": server_tls()} if tls else {}
+    with serving(echo, open_timeout=0.05, **ssl) as server:
+        with RawClient(server.address, open=False) as peer:
+            peer.recv_eof()
+        until(lambda: f"- timed out waiting for {stage}" in caplog.messages)
+
+
+def test_client_that_resets_before_its_request(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", "geventws.server")
+    with serving(echo) as server:
+        with RawClient(server.address, open=False) as peer:
+            until(lambda: server._roster.greenlets)
+            peer.reset()
+        until(lambda: not server._roster.greenlets)
+    (line,) = [record for record in caplog.records if record.getMessage().startswith("! ")]
+    assert line.getMessage() == "! no valid HTTP request"
+    assert line.exc_info is not None and isinstance(line.exc_info[1], ConnectionResetError)
+
+
+# The server shuts down, or has no room.
+
+
+def test_shutdown_before_the_request_is_whole() -> None:
+    with serving(echo) as server, RawClient(server.address, open=False) as peer:
+        peer.send_bytes(b"GET / HTTP/1.1\r\n")
+        until(lambda: any(server._roster.greenlets.values()))
+        server.shutdown()
+        assert peer.recv_response().status_code == 503
+        peer.recv_eof()
+
+
+def test_shutdown_in_the_tls_handshake_says_nothing() -> None:
+    with serving(echo, ssl=server_tls()) as server:
+        with RawClient(server.address, open=False) as peer:
+            until(lambda: any(server._roster.greenlets.values()))
+            server.shutdown()
+            # No response in what is no TLS yet.
+            assert peer.recv_eof()
+
+
+def test_shutdown_while_a_hook_runs() -> None:
+    blocked, go_on = Event(), Event()
+
+    def process_request(ws: Any, request: Any) -> None:
+        blocked.set()
+        go_on.wait()
+
+    with serving(echo, process_request=process_request) as server:
+        with RawClient(server.address, open=False) as peer:
+            peer.send_bytes(peer.request())
+            assert blocked.wait(PATIENCE)
+            closing = gevent.spawn(server.shutdown)
+            until(lambda: server.closing)
+            go_on.set()
+            assert peer.recv_response().status_code == 503
+            closing.get(timeout=PATIENCE)
+
+
+def test_no_room() -> None:
+    with serving(echo, max_connections=1) as server, connect(uri_of(server)):
+        with RawClient(server.address) as peer:
+            assert (peer.response.status_code, peer.response.reason_phrase) == (
+                503,
+                "Service Unavailable",
+            )
+            assert peer.response.headers["Retry-After"] == "5"
+
+
+# Requests for a WSGI application, on the same port.
+
+
+def application(environ: Any, start_response: Any) -> list[bytes]:
+    """Answer with the path."""
+    start_response("200 OK", [("Content-Length", str(len(environ["PATH_INFO"])))])
+    return [environ["PATH_INFO"].encode()]
+
+
+def get(path: str, *headers: str) -> bytes:
+    lines = [f"GET {path} HTTP/1.1", "Host: localhost", *headers]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def test_websocket_behind_other_requests() -> None:
+    with serving(echo, http=application) as server:
+        with RawClient(server.address, open=False) as peer:
+            for path in ("/one", "/two"):
+                peer.send_bytes(get(path))
+                assert peer.recv_response().body == path.encode()
+            peer.send_bytes(peer.request())
+            assert peer.recv_response().status_code == 101
+            peer.send_frame(Opcode.TEXT, b"hello")
+            frame = peer.recv_frame()
+            assert frame is not None and frame.data == b"hello"
+
+
+def test_last_request_of_a_client() -> None:
+    with serving(echo, http=application) as server:
+        with RawClient(server.address, open=False) as peer:
+            peer.send_bytes(get("/last", "Connection: close"))
+            assert peer.recv_response().body == b"/last"
+            assert peer.recv_eof()
+
+
+@pytest.mark.parametrize("end", ["client", "server"])
+def test_end_between_two_requests(end: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", "geventws.server")
+    with serving(echo, http=application) as server:
+        with RawClient(server.address, open=False) as peer:
+            peer.send_bytes(get("/one"))
+            assert peer.recv_response().body == b"/one"
+            until(lambda: [ws._phase for ws in server._roster.greenlets.values()] == [Phase.IDLE])
+            if end == "server":
+                server.shutdown()
+                # A response would be taken for that to the next request.
+                assert peer.recv_eof()
+        until(lambda: not server._roster.greenlets)
+    assert [message for message in caplog.messages if message.startswith("! ")] == []
+
+
+# The end of a handler.
+
+
+@pytest.mark.parametrize("over", [False, True])
+def test_crash_of_a_handler(over: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """A handler that crashes is told of behind the end of its connection, if that is why."""
+    caplog.set_level("INFO", "geventws.server")
+
+    def handler(ws: Any) -> None:
+        ws.recv()
+        raise RuntimeError("crash")
+
+    with serving(handler) as server:
+        with RawClient(server.address) as peer:
+            if over:
+                peer.send_bytes(peer.frame(Opcode.CLOSE, b"\x03\xeb"))
+            else:
+                peer.send_frame(Opcode.TEXT, b"hello")
+            frame = peer.recv_close()
+            assert frame is not None and frame.data == (b"\x03\xeb" if over else b"\x03\xf3")
+        until(lambda: not server._roster.greenlets)
+    lines = [message for message in caplog.messages if message.startswith("connection ")]
+    expected = ["connection closed", "connection handler failed"]
+    assert lines == ["connection open", *(expected if over else reversed(expected))]

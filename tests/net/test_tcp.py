@@ -13,8 +13,9 @@ import gevent.socket
 import pytest
 
 from geventws.net import tcp
+from geventws.net.hubs import get_hub_state
 from geventws.net.tcp import AddressInfo, connect_tcp, connect_unix, resolve
-from tests.net.support import HOST, PATIENCE, SlowDNS, black_hole, free_port, until
+from tests.net.support import HOST, PATIENCE, SlowDNS, black_hole, free_port, in_thread, until
 
 
 @pytest.fixture
@@ -58,6 +59,37 @@ def test_slow_look_up_blocks_nobody() -> None:
         assert looking_up.get(timeout=PATIENCE)[0][4] == (HOST, 80)
 
 
+def look_up_natively(host: str, timeout: float = PATIENCE) -> Any:
+    """Look up a name in a native thread that has no hub but what is made for it."""
+
+    def look_up() -> Any:
+        state = get_hub_state()
+        try:
+            with gevent.Timeout(timeout):
+                return resolve(host, 80, socket.AF_INET)
+        finally:
+            # Nothing waits for the look-up.
+            state.release()
+
+    return in_thread(look_up)
+
+
+def test_native_thread() -> None:
+    assert look_up_natively("localhost")[0][4] == (HOST, 80)
+
+
+def test_unknown_name_in_a_native_thread() -> None:
+    with pytest.raises(socket.gaierror):
+        look_up_natively("does-not-exist.invalid")
+
+
+def test_slow_look_up_is_left_alone_in_a_native_thread() -> None:
+    with SlowDNS() as dns:
+        with pytest.raises(gevent.Timeout):
+            look_up_natively("slow.invalid", 0.05)
+        assert dns.asked.is_set()
+
+
 # TCP.
 
 
@@ -87,6 +119,12 @@ def test_the_next_address_follows_a_failure_at_once(
     refusing = [info((HOST, free_port())), info(("not an address", 1), 98)]
     with closing(connect_tcp([*refusing, info(listener.getsockname())])) as sock:
         assert sock.getpeername() == listener.getsockname()
+
+
+def test_a_failure_does_not_end_the_race(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcp, "ATTEMPT_DELAY", 0.01)
+    with black_hole() as dead, pytest.raises(gevent.Timeout), gevent.Timeout(0.1):
+        connect_tcp([info(dead), info((HOST, free_port()))])
 
 
 def test_nobody_answers() -> None:

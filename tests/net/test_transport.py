@@ -22,6 +22,7 @@ from tests.net.support import (
     echo,
     receive,
     receive_all,
+    server_tls,
     serving,
     turns,
     uri_of,
@@ -103,6 +104,13 @@ def test_descriptor_that_another_gets_is_not_read(kind: str) -> None:
         peer.close()
 
 
+def test_borrow_socket_before_tls_only() -> None:
+    with gevent.socket.socket() as sock:
+        secure = server_tls().wrap_socket(sock, True, do_handshake_on_connect=False)
+        with secure, pytest.raises(TypeError, match="give its TLS configuration as ssl"):
+            borrow_socket(secure)
+
+
 @pytest.mark.parametrize("kind", MODULES)
 def test_borrow_socket_does_not_wait(kind: str) -> None:
     one, other = stdlib_socket.socketpair()
@@ -170,6 +178,45 @@ def test_plain_reads_no_more_than_the_buffer(plain: tuple[Transport, Transport])
         received += receive(other) or b""
     assert received + receive_all(other) == data
     assert len(state.buffer) == room
+
+
+def test_plain_header_and_payload(plain: tuple[Transport, Transport]) -> None:
+    one, other = plain
+    assert one.send_large(b"header", b"payload") == 13
+    assert receive(other) == b"headerpayload"
+    payload = bytes(2**20)
+    while one.send_large(b"header", payload):
+        pass
+    assert one.send_large(b"header", b"payload") == 0
+
+
+def test_plain_end(plain: tuple[Transport, Transport]) -> None:
+    one, other = plain
+    assert one.eof_text == "x half-closing TCP connection"
+    one.send_eof()
+    assert receive(other) == b""
+    # The other half goes on.
+    other.send(b"x")
+    assert receive(one) == b"x"
+    one.close()
+    # Nothing to end any more is no error.
+    one.send_eof()
+
+
+def test_plain_abandoned(plain: tuple[Transport, Transport]) -> None:
+    one, other = plain
+    one.abandon()
+    assert one.fileno() == -1
+    # The descriptor was the last one of its socket here.
+    assert receive(other) == b""
+
+
+def test_plain_explains_nothing_better(plain: tuple[Transport, Transport]) -> None:
+    lost = ConnectionResetError()
+    assert plain[0].explain(lost) is lost
+    # Nor has it ciphertext.
+    plain[0].flush()
+    assert (plain[0].unsent, plain[0].again) == (0, False)
 
 
 def test_closed(plain: tuple[Transport, Transport]) -> None:

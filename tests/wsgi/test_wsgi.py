@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import signal
-from collections.abc import Iterator
+import urllib.parse
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import gevent
 import gevent.pool
@@ -11,8 +14,9 @@ import pytest
 import websocket
 import websockets.sync.client
 
-from geventws import Opcode
+from geventws import Opcode, State
 from geventws.testing import RawClient
+from geventws.wsgi import Gate, WebSocketMiddleware, accept, default_mount, websocket_app
 from tests.interop.foreign import natively
 from tests.net.support import HOST, PATIENCE, until
 from tests.wsgi.support import (
@@ -26,6 +30,7 @@ from tests.wsgi.support import (
     foreign_tls,
     leak_rounds,
     running,
+    served,
 )
 
 # `accept` in an application; the middleware; `accept` inside of the middleware.
@@ -363,3 +368,160 @@ def test_websocket_client_on_werkzeug() -> None:
             return received
 
         assert natively(talk) == "x"
+
+
+# The middleware and its gate, on pywsgi in this process.
+
+
+def view_of(then: Callable[[Any], Any]) -> Any:
+    """An application inside of the middleware, whose view has a WebSocket."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        ws = accept(environ)
+        ws.send("hello")
+        return then(start_response)
+
+    return WebSocketMiddleware(app)
+
+
+def end_of(app: Any) -> bytes:
+    """Open a WebSocket, which says hello; return the data of its close frame."""
+    with served(app) as here:
+        client = here.open()
+        hello = client.recv_frame()
+        assert hello is not None and hello.data == b"hello"
+        close = client.recv_frame()
+        assert close is not None and close.opcode is Opcode.CLOSE
+        client.send_frame(Opcode.CLOSE, close.data)
+        # Nothing that the framework made of the view's result is behind it.
+        assert client.recv_eof()
+        client.close()
+        here.wait_for_log(101)
+    return close.data
+
+
+@pytest.mark.parametrize("status, code", [("200 OK", 1000), ("500 Oh", 1011)])
+def test_response_of_a_view_that_had_a_websocket(status: str, code: int) -> None:
+    closed = []
+
+    class Result(list[bytes]):
+        def close(self) -> None:
+            closed.append(True)
+
+    def then(start_response: Any) -> Result:
+        start_response(status, [])(b"written")
+        return Result([b"returned"])
+
+    assert end_of(view_of(then)) == code.to_bytes(2)
+    assert closed == [True]
+
+
+@pytest.mark.parametrize(
+    "exc, code, logged", [(ValueError("oh"), 1011, True), (gevent.GreenletExit(), 1001, False)]
+)
+def test_view_with_a_websocket_fails(
+    exc: BaseException, code: int, logged: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def then(start_response: Any) -> None:
+        raise exc
+
+    assert end_of(view_of(then)) == code.to_bytes(2)
+    assert ("ValueError: oh" in capsys.readouterr().err) is logged
+
+
+def test_view_accepts_twice() -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        ws = accept(environ)
+        ws.send("hello")
+        with pytest.raises(RuntimeError, match="was called before in this request"):
+            accept(environ)
+        return []
+
+    assert end_of(WebSocketMiddleware(app)) == NORMAL
+
+
+def test_gate_opens_one_connection() -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        gate, mount = Gate(start_response), default_mount()
+        one, other = (mount.connect(environ, start_response) for _ in range(2))
+        gate.open(mount, *one)
+        one[0].send("hello")
+        with pytest.raises(RuntimeError, match="was called before in this request"):
+            gate.open(mount, *other)
+        assert other[0].state is State.CLOSED
+        gate.close()
+        # There is nothing more to close.
+        gate.close()
+        gate.abort(ValueError())
+        return []
+
+    assert end_of(app) == NORMAL
+
+
+def test_refused_in_a_view(capsys: pytest.CaptureFixture[str]) -> None:
+    """The client has its answer, whatever the framework makes of the exception."""
+    app = WebSocketMiddleware(lambda environ, start_response: accept(environ))
+    with served(app) as here:
+        client = here.request(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert client.response is not None and client.response.status_code == 426
+        assert client.recv_eof()
+        client.close()
+        here.wait_for_log(426)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("route", ["/room/ü", re.compile("/room/(?P<name>.+)")])
+def test_routes(route: Any) -> None:
+    names = []
+
+    def room(ws: Any, name: str = "") -> None:
+        names.append(name)
+        ws.send("hello")
+
+    def page(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Content-Length", "4")])
+        return [b"page"]
+
+    with served(WebSocketMiddleware(page, {"/other": print, route: room})) as here:
+        client = here.open("/room/%C3%BC")
+        hello = client.recv_frame()
+        assert hello is not None and hello.data == b"hello"
+        client.recv_close()
+        client.close()
+        # What no handler is there for, and what asks for none.
+        for request in (RawClient.request(path="/elsewhere"), get("/room/ü")):
+            client = here.request(request)
+            assert client.response is not None and client.response.body == b"page"
+            client.close()
+    assert names == ["ü" if isinstance(route, re.Pattern) else ""]
+
+
+def get(path: str) -> bytes:
+    return f"GET {urllib.parse.quote(path)} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+
+
+def test_one_handler_for_all_paths() -> None:
+    app = WebSocketMiddleware(print, lambda ws: ws.send("hello"))
+    assert end_of(app) == NORMAL
+
+
+def test_handler_as_an_application() -> None:
+    @websocket_app
+    def app(ws: Any) -> None:
+        ws.send("hello")
+
+    assert app.__name__ == "app"
+    assert end_of(app) == NORMAL
+    with served(app) as here:
+        client = here.request(get("/"))
+        assert client.response is not None and client.response.status_code == 426
+        client.close()
+
+
+def test_killed_handler_of_an_application() -> None:
+    @websocket_app(compression=None)
+    def app(ws: Any) -> None:
+        ws.send("hello")
+        raise gevent.GreenletExit
+
+    assert end_of(app) == GOING_AWAY
