@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import gevent
@@ -47,11 +46,7 @@ class WaitingLine:
             self._hub.loop.run_callback(self._resume, cell)
 
     def _resume(self, cell: list[Any]) -> None:
-        # It may have left by itself since the callback was queued.
+        # It may have left by itself since the callback was queued. If it ends by an exception, the
+        # loop reports that, as for every callback.
         if cell:
-            greenlet = cell.pop()
-            try:
-                greenlet.switch()
-            except BaseException:
-                # It ended by an exception, which must not end the hub.
-                self._hub.handle_error(greenlet, *sys.exc_info())
+            cell.pop().switch()
