@@ -13,10 +13,17 @@ import sys
 import gevent
 import pytest
 from gevent.event import Event
+from gevent.monkey import get_original
 from gevent.queue import Queue
 
 import geventws
-from geventws.net.acceptor import MAX_ACCEPT, Acceptor, create_listener, create_unix_listener
+from geventws.net.acceptor import (
+    MAX_ACCEPT,
+    Acceptor,
+    create_listener,
+    create_unix_listener,
+    remove_socket,
+)
 from tests.net.support import PATIENCE, until
 
 ipv6 = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this system has no IPv6")
@@ -65,6 +72,51 @@ def test_an_error_of_ours_does_not_stop_it(capsys: pytest.CaptureFixture[str]) -
                 assert second.wait(PATIENCE)
         acceptor.stop()
     assert "RuntimeError: oops" in capsys.readouterr().err
+
+
+class Hurried(get_original("socket", "socket")):  # type: ignore[misc]
+    """A listener of which the first client went away before it was accepted.
+
+    Other systems than Linux tell of that.
+    """
+
+    aborted = 0
+
+    def _accept(self) -> tuple[int, object]:
+        if not self.aborted:
+            self.aborted += 1
+            raise ConnectionAbortedError(errno.ECONNABORTED, "Software caused connection abort")
+        accepted: tuple[int, object] = super()._accept()
+        return accepted
+
+
+def test_client_that_went_away(capsys: pytest.CaptureFixture[str]) -> None:
+    accepted: Queue[socket.socket] = Queue()
+    with Hurried() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        acceptor = Acceptor(
+            listener, gevent.get_hub(), lambda sock, address: accepted.put(sock), refuse
+        )
+        with socket.create_connection(listener.getsockname()):
+            accepted.get(timeout=PATIENCE).close()
+        acceptor.stop()
+        assert listener.aborted == 1
+    # There is nothing to tell.
+    assert capsys.readouterr().err == ""
+
+
+def test_listener_that_listens_no_more(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever has the socket, too, has shut it down: that is told, not kept quiet."""
+    errors = ""
+    with create_listener("127.0.0.1", 0) as listener:
+        acceptor = Acceptor(listener, gevent.get_hub(), lambda sock, address: None, refuse)
+        listener.shutdown(socket.SHUT_RDWR)
+        with gevent.Timeout(PATIENCE):
+            while "Invalid argument" not in errors:
+                gevent.sleep(0.001)
+                errors += capsys.readouterr().err
+        acceptor.stop()
 
 
 def test_host_and_port() -> None:
@@ -157,27 +209,79 @@ def test_no_directory_for_the_socket(tmp_path: pathlib.Path) -> None:
         create_unix_listener(str(tmp_path / "missing" / "socket"))
 
 
+def test_file_of_a_socket_is_removed(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "socket"
+    with create_unix_listener(str(path)):
+        assert path.is_socket()
+        remove_socket(str(path))
+        assert not path.exists()
+        # It is gone already.
+        remove_socket(str(path))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such sockets")
+def test_abstract_socket_has_no_file() -> None:
+    path = f"\0geventws-{os.getpid()}"
+    with create_unix_listener(path):
+        remove_socket(path)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(path)
+
+
 # Descriptors run out.
 
 
-def test_pause_and_resume() -> None:
+class Scarcity:
+    """Lets this process open no descriptor until the block ends."""
+
+    def __enter__(self) -> None:
+        self._limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with open(os.devnull) as next_free:
+            limits = next_free.fileno(), self._limits[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+    def __exit__(self, *exc_info: object) -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, self._limits)
+
+
+@pytest.fixture
+def scarce(monkeypatch: pytest.MonkeyPatch) -> Scarcity:
+    # Several pauses in no time.
+    monkeypatch.setattr("geventws.net.acceptor.PAUSE", 0.01)
+    return Scarcity()
+
+
+def test_pause_and_resume(scarce: Scarcity) -> None:
     reports: list[OSError] = []
     accepted: Queue[socket.socket] = Queue()
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with create_listener("127.0.0.1", 0) as listener:
         acceptor = Acceptor(
             listener, gevent.get_hub(), lambda sock, address: accepted.put(sock), reports.append
         )
         with socket.create_connection(listener.getsockname()):
-            with open(os.devnull) as next_free:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (next_free.fileno(), hard))
-            try:
+            with scarce:
                 until(lambda: reports)
-            finally:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+                pause = acceptor._timer
+                until(lambda: acceptor._timer not in (None, pause))
             accepted.get(timeout=PATIENCE).close()
+            # Only once for all that waited.
             assert [exc.errno for exc in reports] == [errno.EMFILE]
         acceptor.stop()
+
+
+def test_stop_in_a_pause(scarce: Scarcity, capsys: pytest.CaptureFixture[str]) -> None:
+    exhausted = Event()
+    with create_listener("127.0.0.1", 0) as listener:
+        acceptor = Acceptor(
+            listener, gevent.get_hub(), lambda *args: refuse(OSError()), lambda _: exhausted.set()
+        )
+        with socket.create_connection(listener.getsockname()):
+            with scarce:
+                assert exhausted.wait(PATIENCE)
+            acceptor.stop()
+            # Past the end of the pause.
+            gevent.sleep(0.02)
+    assert capsys.readouterr().err == ""
 
 
 EXHAUSTED = """

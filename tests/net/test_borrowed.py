@@ -16,6 +16,7 @@ import pytest
 from gevent.monkey import get_original
 
 from geventws.net.borrowed import (
+    RETURNED,
     TLS_RECORD,
     BorrowedTLSTransport,
     BorrowedTransport,
@@ -133,6 +134,55 @@ def test_duplicate_is_closed(end: str) -> None:
     other.close()
 
 
+@pytest.mark.parametrize("end", ["close", "abandon"])
+def test_watched_descriptor_is_closed_only_once(end: str) -> None:
+    one, other = socketpair()
+    transport = borrow_transport(one, scoped=False)
+    transport.begin()
+    number = transport.fileno()
+    assert number != one.fileno()
+    getattr(transport, end)()
+    assert transport.fileno() == -1
+    third, fourth = occupy(number)
+    getattr(transport, end)()
+    third.send(b"still open")
+    assert fourth.recv(100) == b"still open"
+    for sock in (one, other, third, fourth):
+        sock.close()
+
+
+@every_kind
+def test_owner_that_was_faster_is_named_as_the_reason(kind: str) -> None:
+    one, other = socketpair()
+    sock = MODULES[kind](fileno=one.detach())
+    transport = borrow_transport(sock, scoped=False)
+    transport.begin()
+    reset = ConnectionResetError(errno.ECONNRESET, "reset")
+    assert transport.explain(reset) is reset
+    sock.close()
+    turns(1)
+    with pytest.raises(OSError) as raised:
+        receive(transport)
+    explained = transport.explain(raised.value)
+    assert (explained.errno, explained.strerror) == (errno.EBADF, RETURNED)
+    assert explained.__cause__ is raised.value
+    transport.close()
+    other.close()
+
+
+def test_who_closes_first() -> None:
+    one, other = socketpair()
+    for transport, scoped in (
+        (borrow_transport(one), True),
+        (borrow_transport(one, scoped=False), False),
+        (DuplicateTransport(get_original("socket", "socket")(fileno=os.dup(one.fileno()))), False),
+    ):
+        assert transport.scoped is scoped
+        transport.abandon()
+    one.close()
+    other.close()
+
+
 # TLS.
 
 
@@ -241,6 +291,17 @@ def test_tls_end(tls: TLSPair) -> None:
     assert receive(tls.transport) == b""
 
 
+def test_tls_end_by_close_notify(tls: TLSPair) -> None:
+    """TCP goes on behind it, but TLS does not."""
+    tls.client.sendall(b"last")
+    with pytest.raises(ssl.SSLWantReadError):
+        # It would wait for ours.
+        tls.client._sslobj.shutdown()
+    assert tls.receive() == b"last"
+    assert tls.receive() == b""
+    assert receive(tls.transport) == b""
+
+
 def test_tls_broken(tls: TLSPair) -> None:
     """What is no TLS breaks the connection; what came before is still read."""
     tls.client.sendall(b"last")
@@ -259,6 +320,34 @@ def test_tls_close(tls: TLSPair) -> None:
     tls.client.suppress_ragged_eofs = False
     assert tls.client.recv(10) == b""
     assert tls.sock.fileno() != -1
+
+
+def test_tls_end_of_our_half(tls: TLSPair) -> None:
+    assert tls.transport.eof_text == "x closing TCP connection"
+    tls.transport.send(b"last")
+    tls.transport.send_eof()
+    assert tls.client.recv(10) == b"last"
+    tls.client.suppress_ragged_eofs = False
+    assert tls.client.recv(10) == b""
+    # What it still sends is received.
+    tls.client.sendall(b"more")
+    assert tls.receive() == b"more"
+
+
+def test_tls_header_and_payload_are_one_record(tls: TLSPair) -> None:
+    assert tls.transport.send_large(b"header", b"payload") == 13
+    # Of several records it returns the first.
+    assert tls.client.recv(100) == b"headerpayload"
+
+
+def test_tls_owner_that_was_faster_is_named_as_the_reason(tls: TLSPair) -> None:
+    tls.sock.close()
+    turns(2)
+    with pytest.raises(OSError) as raised:
+        receive(tls.transport)
+    explained = tls.transport.explain(raised.value)
+    assert (explained.errno, explained.strerror) == (errno.EBADF, RETURNED)
+    tls.transport.close()
 
 
 def test_tls_descriptor_that_another_gets_is_left_alone(tls: TLSPair) -> None:
@@ -287,6 +376,7 @@ class ScriptedTLS:
         self.reads: list[Any] = []
         self.writes: list[Any] = []
         self.offered: list[bytes] = []
+        self.shutdowns = 0
 
     def read(self, size: int, view: memoryview) -> int:
         answer = self.reads.pop(0)
@@ -304,6 +394,10 @@ class ScriptedTLS:
 
     def pending(self) -> int:
         return 0
+
+    def shutdown(self) -> None:
+        self.shutdowns += 1
+        raise ssl.SSLWantReadError
 
 
 @pytest.fixture
@@ -336,6 +430,33 @@ def test_tls_read_that_must_write_behind_data(
     assert (transport.unsent, transport.again) == (0, True)
     assert receive(transport) is None
     assert transport.unsent
+
+
+def test_tls_write_that_no_read_waits_for(
+    scripted: tuple[BorrowedTLSTransport, ScriptedTLS],
+) -> None:
+    transport, openssl = scripted
+    openssl.reads = [ssl.SSLWantReadError()]
+    assert receive(transport) is None
+    transport.flush()
+    assert not transport.again
+
+
+def test_tls_reads_no_more_than_there_is_room_for(
+    scripted: tuple[BorrowedTLSTransport, ScriptedTLS],
+) -> None:
+    transport, openssl = scripted
+    records = RECEIVE_BUFFER_SIZE // TLS_RECORD
+    openssl.reads = [*[b"x" * TLS_RECORD] * records, b"rest"]
+    assert receive(transport) == b"x" * RECEIVE_BUFFER_SIZE
+    assert receive(transport) == b"rest"
+
+
+def test_tls_one_close_notify(scripted: tuple[BorrowedTLSTransport, ScriptedTLS]) -> None:
+    transport, openssl = scripted
+    transport.send_eof()
+    transport.close()
+    assert openssl.shutdowns == 1
 
 
 def test_tls_write_that_must_read(scripted: tuple[BorrowedTLSTransport, ScriptedTLS]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import inspect
+import os
 import pathlib
 import socket
 import sys
@@ -20,6 +21,7 @@ from geventws import (
     InvalidURI,
     connect,
     unix_connect,
+    unix_serve,
 )
 from geventws.core.http11 import Request
 from geventws.net.products import USER_AGENT
@@ -28,6 +30,7 @@ from tests.net.support import (
     PATIENCE,
     client_tls,
     echo,
+    server_tls,
     serving,
     uri_of,
 )
@@ -187,6 +190,40 @@ def test_defaults_are_those_of_websockets() -> None:
     for name in expected.keys() - {"legacy", "user_agent_header"}:
         assert parameters[name].default == expected[name].default, name
         assert parameters[name].kind == expected[name].kind, name
+
+
+# Unix sockets.
+
+
+@pytest.mark.parametrize("kind", [str, os.fsencode, pathlib.Path])
+def test_path_of_a_unix_socket(kind: Any, tmp_path: pathlib.Path) -> None:
+    path = kind(str(tmp_path / "socket"))
+    with unix_serve(echo, path), unix_connect(path) as ws:
+        assert (ws.request.headers["Host"], ws.request.path) == ("localhost", "/")
+        ws.send("hello")
+        assert ws.recv(PATIENCE) == "hello"
+
+
+def test_unix_socket_with_tls(tmp_path: pathlib.Path) -> None:
+    with unix_serve(echo, tmp_path / "socket", ssl=server_tls()):
+        # The certificate is one for localhost.
+        with unix_connect(tmp_path / "socket", ssl=client_tls()) as ws:
+            assert ws.ssl_object is not None
+            ws.send("hello")
+            assert ws.recv(PATIENCE) == "hello"
+
+
+@pytest.mark.parametrize("given", ["path", "sock"])
+def test_uri_for_a_unix_socket(given: str, tmp_path: pathlib.Path) -> None:
+    uri = "ws://example.com/chat?room=1"
+    with unix_serve(echo, tmp_path / "socket"):
+        with gevent.socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(str(tmp_path / "socket"))
+            how: dict[str, Any] = {"path": tmp_path / "socket", "sock": sock}
+            with unix_connect(uri=uri, **{given: how[given]}) as ws:
+                assert ws.request.headers["Host"] == "example.com"
+                assert ws.request.path == "/chat?room=1"
+                assert ws.remote_address == str(tmp_path / "socket")
 
 
 # create_connection.

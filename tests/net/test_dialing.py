@@ -18,6 +18,10 @@ from geventws import (
     serve,
     unix_connect,
 )
+from geventws.core.redirects import Target
+from geventws.core.uri import parse_uri
+from geventws.net.dialing import Dialer, Stage
+from geventws.net.proxy import Proxying
 from geventws.testing import RawPeer, RawServer
 from tests.net.support import (
     HOST,
@@ -185,3 +189,77 @@ def test_small_frames_are_sent_at_once() -> None:
 def test_socket_is_not_blocking_and_has_no_timeout() -> None:
     with serving(echo) as server, connect(uri_of(server)) as ws:
         assert ws._transport.sock.gettimeout() == 0
+
+
+def test_through_a_proxy() -> None:
+    with serving(echo) as server, RawServer() as proxy:
+        dialer = Dialer(proxying=Proxying(proxy=f"http://{HOST}:{proxy.address[1]}"))
+        with Stage(PATIENCE) as stage:
+            dialing = gevent.spawn(dialer.dial, parse_uri(uri_of(server)), stage)
+            with proxy.accept(open=False) as peer:
+                assert proxy.recv_request(peer).path == f"{HOST}:{server.address[1]}"
+                # What an open timeout would say.
+                assert stage.doing == "connecting to HTTP proxy"
+                peer.send_bytes(b"HTTP/1.1 200 OK\r\n\r\n")
+                transport = dialing.get()
+                assert transport.sock.getpeername() == proxy.address
+                transport.close()
+
+
+# Where redirects may lead.
+
+
+@pytest.mark.parametrize("address", [None, (HOST, 1), "/run/socket", b"/run/socket"], ids=repr)
+def test_redirect_within_an_origin(address: Any) -> None:
+    old, new = Target.parse("ws://localhost/"), Target.parse("ws://localhost/other")
+    Dialer(address=address).check_redirect(old, new)
+
+
+def test_redirect_to_another_origin() -> None:
+    Dialer().check_redirect(Target.parse("ws://localhost/"), Target.parse("wss://example.com/"))
+
+
+@pytest.mark.parametrize(
+    "address, fixed",
+    [
+        ((HOST, 1), "an explicit host and port"),
+        ("/run/socket", "a Unix socket"),
+        (b"/run/socket", "a Unix socket"),
+    ],
+    ids=repr,
+)
+def test_redirect_away_from_an_address(address: Any, fixed: str) -> None:
+    old, new = Target.parse("ws://localhost/"), Target.parse("ws://example.com/")
+    with pytest.raises(ValueError) as raised:
+        Dialer(address=address).check_redirect(old, new)
+    text = f"cannot follow cross-origin redirect to ws://example.com/ with {fixed}"
+    assert str(raised.value) == text
+
+
+def test_redirect_with_a_socket() -> None:
+    target = Target.parse("ws://localhost/")
+    with gevent.socket.socket() as sock:
+        with pytest.raises(ValueError) as raised:
+            Dialer(sock).check_redirect(target, target)
+    text = "cannot follow redirect to ws://localhost/ with a preexisting socket"
+    assert str(raised.value) == text
+
+
+# Arguments.
+
+
+def test_what_contradicts_a_socket() -> None:
+    with gevent.socket.socket() as sock:
+        with pytest.raises(ValueError) as raised:
+            Dialer(sock, address=(HOST, 1), source_address=(HOST, 0), timeout=1)
+    text = "address, source_address, timeout incompatible with sock, which is connected already"
+    assert str(raised.value) == text
+
+
+def test_what_contradicts_a_proxy() -> None:
+    with pytest.raises(ValueError) as raised:
+        Dialer(proxying=Proxying(proxy="http://localhost"), address=(HOST, 1))
+    text = "address incompatible with proxy, which chooses the address itself"
+    assert str(raised.value) == text
+    # The environment's proxy is just not asked for.
+    Dialer(proxying=Proxying(proxy=True), address=(HOST, 1))

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import pathlib
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 import gevent
 import gevent.monkey
 import pytest
 
-from geventws import ConnectionClosedError, Frame, Opcode, State
-from geventws.testing import RawPeer
-from tests.net.support import PATIENCE, pair, raw_client, raw_server, turns, until
+from geventws import (
+    ConnectionClosedError,
+    ConnectionClosedOK,
+    Frame,
+    Opcode,
+    ServerConnection,
+    State,
+    unix_serve,
+)
+from geventws.testing import RawClient, RawPeer
+from tests.net.support import PATIENCE, Hold, pair, raw_client, raw_server, turns, until
 
 TEXT, CLOSE, PING, PONG = Opcode.TEXT, Opcode.CLOSE, Opcode.PING, Opcode.PONG
 TIMEOUT = Frame(CLOSE, (1011).to_bytes(2, "big") + b"keepalive ping timeout")
@@ -25,6 +36,19 @@ def recv_ping(peer: RawPeer) -> bytes:
     assert frame is not None
     assert frame.opcode is PING
     return frame.data
+
+
+@contextlib.contextmanager
+def raw_unix_client(
+    path: pathlib.Path, **options: Any
+) -> Iterator[tuple[RawClient, ServerConnection]]:
+    """A raw client of a Unix socket, and the server's end of its connection."""
+    hold = Hold()
+    with unix_serve(hold, path, compression=None, **options), RawClient(path) as peer:
+        try:
+            yield peer, hold.get()
+        finally:
+            hold.done.set()
 
 
 @pytest.mark.parametrize("ping_timeout", [5, None])
@@ -63,6 +87,20 @@ def test_wrong_pong_does_not_count() -> None:
     with raw_client(ping_interval=0.01, ping_timeout=0.05) as (peer, _):
         peer.send_frame(PONG, recv_ping(peer)[::-1] + b"x")
         assert peer.recv_frame() == TIMEOUT
+
+
+def test_pong_for_the_older_of_two_pings() -> None:
+    with raw_client(ping_interval=None) as (peer, ws):
+        older, newer = ws.ping("older"), ws.ping("newer")
+        peer.send_frame(PONG, b"older")
+        assert older.wait(PATIENCE)
+        assert ws.latency == older.latency
+        assert not newer.is_set()
+        peer.send_frame(PONG, b"newer")
+        assert newer.wait(PATIENCE)
+        assert ws.latency == newer.latency
+        # They are the application's: no keepalive ping is due after them.
+        assert ws._deadline is None
 
 
 def test_client_fails_alike() -> None:
@@ -137,6 +175,37 @@ def test_busy_receiver_does_not_fail_the_peer() -> None:
         assert ws.state is State.OPEN
 
 
+def test_busy_receiver_of_a_unix_socket_does_not_fail_the_peer(tmp_path: pathlib.Path) -> None:
+    options = {"ping_interval": 0.01, "ping_timeout": 0.02, "max_queue": 2}
+    with raw_unix_client(tmp_path / "socket", **options) as (peer, ws):
+        for _ in range(20):
+            peer.send_frame(TEXT, b"x")
+        payload = recv_ping(peer)
+        until(lambda: ws._stalled)
+        for _ in range(3):
+            # Each timeout sets another deadline.
+            deadline = ws._deadline
+            until(lambda: ws._deadline is not deadline)  # noqa: B023
+            assert ws.state is State.OPEN
+        peer.send_frame(PONG, payload)
+        for _ in range(20):
+            assert ws.recv() == "x"
+        # The answer counts.
+        assert recv_ping(peer) != payload
+        assert ws.state is State.OPEN
+
+
+def test_busy_receiver_where_the_kernel_does_not_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then nothing tells a peer that is gone from one whose pong waits behind its messages."""
+    monkeypatch.delattr(socket, "TCP_USER_TIMEOUT", raising=False)
+    with raw_client(ping_interval=0.02, ping_timeout=0.05, max_queue=2) as (peer, ws):
+        for _ in range(20):
+            peer.send_frame(TEXT, b"x")
+        until(lambda: ws._stalled)
+        recv_ping(peer)
+        assert peer.recv_frame() == TIMEOUT
+
+
 def user_timeout(ws: Any) -> int:
     """What the kernel is told, in milliseconds."""
     option = getattr(socket, "TCP_USER_TIMEOUT", None)
@@ -170,3 +239,25 @@ def test_keepalive_ends_with_the_connection() -> None:
         peer.close()
         assert ws.wait_closed(PATIENCE)
         assert deadline.owner is None
+
+
+@pytest.mark.parametrize("unread", ["end", "close frame and end"])
+def test_close_that_lies_unread_counts(unread: str, tmp_path: pathlib.Path) -> None:
+    """The deadline of the closing handshake strikes before the loop has looked at the socket."""
+    with raw_unix_client(tmp_path / "socket", close_timeout=PATIENCE) as (peer, ws):
+        closing = gevent.spawn(ws.close)
+        frame = peer.recv_close()
+        assert frame is not None
+        peer.send_frame(CLOSE, frame.data)
+        if unread == "end":
+            # Which the server waits for, once it has the close frame.
+            assert peer.recv_eof()
+        peer.sock.shutdown(socket.SHUT_WR)
+        assert ws.state is State.CLOSING
+        ws.on_deadline()
+        assert ws.state is State.CLOSED
+        closing.get(timeout=PATIENCE)
+        with pytest.raises(ConnectionClosedOK) as raised:
+            ws.recv()
+        # No TimeoutError.
+        assert raised.value.__cause__ is None

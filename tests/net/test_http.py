@@ -10,10 +10,12 @@ from typing import Any
 import gevent
 import pytest
 from gevent.event import Event
+from gevent.monkey import get_original
 
 import geventws.wsgi
 from geventws import Opcode, connect, serve, unix_serve
 from geventws.core.http11 import Response
+from geventws.core.states import State
 from geventws.net.server_connection import Phase
 from geventws.testing import RawClient
 from tests.net.support import (
@@ -359,6 +361,7 @@ def test_application_is_killed(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.parametrize("when", ["upload", "download"])
 def test_client_goes_away(when: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "geventws.server")
     go_on = Event()
 
     def application(environ: Any, start_response: Any) -> Iterator[bytes]:
@@ -374,8 +377,46 @@ def test_client_goes_away(when: str, caplog: pytest.LogCaptureFixture) -> None:
             if when == "download":
                 assert go_on.wait(PATIENCE)
                 peer.reset()
+            else:
+                until(lambda: connection_of(server)._phase is Phase.EXCHANGE)
         until(lambda: not server._roster.greenlets)
     assert lines(caplog, "ERROR") == []
+    # pywsgi takes no notice of what goes wrong with a response.
+    assert lines(caplog, "DEBUG").count("! client is gone") == (when == "upload")
+
+
+def test_application_that_goes_on_when_the_client_is_gone() -> None:
+    """It gets an error from whatever it does, and never waits for what cannot come."""
+    errors: list[Any] = []
+    closed = Event()
+
+    def application(environ: Any, start_response: Any) -> list[bytes]:
+        write = start_response("200 OK", [])
+
+        def write_for_ever() -> None:
+            while True:
+                write(bytes(100_000))
+
+        for use in (write_for_ever, write_for_ever, environ["wsgi.input"].read):
+            with pytest.raises(BrokenPipeError, match="the connection is closed") as raised:
+                use()
+            errors.append(raised.value.__cause__)
+            if len(errors) == 2:
+                # Writing failed, and for a while more could be read.
+                closed.wait()
+        return []
+
+    with serving(echo, http=application, close_timeout=0.05) as server:
+        with http_client(server) as peer:
+            peer.send_bytes(post(b"hell", "Content-Length: 5"))
+            ws = connection_of(server)
+            peer.sock.recv(1)
+            peer.reset()
+            until(lambda: ws.state is State.CLOSED)
+            closed.set()
+            until(lambda: not server._roster.greenlets)
+    assert errors == [ws._cause, ws._cause, None]
+    assert isinstance(ws._cause, OSError)
 
 
 # Requests that are wrong, or an attack.
@@ -422,6 +463,31 @@ def test_more_headers_than_pywsgi_takes(
     assert capfd.readouterr() == ("", "")
 
 
+def test_bad_request_of_a_client_that_is_gone(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "geventws.server")
+    gone = Event()
+
+    def application(environ: Any, start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [("Content-Length", "2")])
+        yield b"ok"
+        # Answered; the next request is looked at when this is over.
+        gone.wait()
+
+    with serving(echo, http=application) as server, http_client(server) as peer:
+        assert ask(peer, GET + get("/", *["X: y"] * 110)).body == b"ok"
+        poll = get_original("select", "poll")()
+        # For errors alone.
+        poll.register(connection_of(server)._transport.fileno(), 0)
+        peer.reset()
+        until(lambda: poll.poll(0))
+        gone.set()
+        until(lambda: not server._roster.greenlets)
+    assert "! error while sending data" in lines(caplog, "DEBUG")
+    # It got no answer, so it is not in the access log.
+    (request,) = [line for line in lines(caplog, "INFO") if '"GET / HTTP/1.1"' in line]
+    assert '"GET / HTTP/1.1" 200 ' in request
+
+
 def test_limits_are_those_of_the_opening_handshake() -> None:
     with serving(echo, http=mirror) as server:
         with http_client(server) as peer:
@@ -457,6 +523,18 @@ def test_errors_that_the_application_writes(caplog: pytest.LogCaptureFixture) ->
     with serving(echo, http=application) as server, http_client(server) as peer:
         ask(peer, GET)
     assert lines(caplog, "ERROR") == ["careful"]
+
+
+def test_what_pywsgi_has_for_a_socket_is_named_after_the_connection() -> None:
+    names = []
+
+    def application(environ: Any, start_response: Any) -> list[bytes]:
+        names.append(repr(environ["wsgi.input"].rfile.raw))
+        return mirror(environ, start_response)
+
+    with serving(echo, http=application) as server, http_client(server) as peer:
+        ask(peer, GET)
+        assert names == [repr(connection_of(server))]
 
 
 def test_adapters_find_the_request(caplog: pytest.LogCaptureFixture) -> None:

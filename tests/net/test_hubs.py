@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pathlib
+import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 
 import gevent
 import gevent.monkey
 import pytest
+from gevent._hub_local import get_hub_if_exists
 
-from geventws import ClientConnection, ConcurrencyError, Opcode, ServerConnection, connect
+from geventws import (
+    ClientConnection,
+    ConcurrencyError,
+    Opcode,
+    ServerConnection,
+    State,
+    connect,
+    unix_connect,
+)
 from geventws.net.hubs import HubState, get_hub_state
 from geventws.net.threads import get_ident
 from tests.net.support import (
@@ -23,9 +35,25 @@ from tests.net.support import (
     raw_client,
     run_program,
     serving,
+    serving_elsewhere,
     until,
     uri_of,
 )
+
+
+def in_child(check: Callable[[], object]) -> None:
+    """Fork, and let the child check something."""
+    pid = os.fork()
+    if not pid:
+        status = 1
+        try:
+            check()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 def descriptors() -> int:
@@ -163,6 +191,34 @@ def test_hub_is_not_destroyed_while_a_connection_is_open() -> None:
         assert in_threads(talk, 1) == ["still there"]
 
 
+def test_hub_that_never_ran_is_destroyed(tmp_path: pathlib.Path) -> None:
+    def fail() -> Any:
+        with pytest.raises(FileNotFoundError):
+            unix_connect(tmp_path / "socket")
+        return get_hub_if_exists()
+
+    assert in_thread(fail) is None
+
+
+def test_hub_is_destroyed_only_by_the_main_greenlet() -> None:
+    """Others would end with it, and could not say so."""
+    with serving(echo) as server:
+        uri = uri_of(server)
+
+        def talk() -> bool:
+            ws = connect(uri)
+            hub = gevent.get_hub()
+            gevent.spawn(ws.close).get()
+            assert get_hub_if_exists() is hub
+            # It may be used as before.
+            with connect(uri) as another:
+                another.send("x")
+                assert another.recv() == "x"
+            return get_hub_if_exists() is None
+
+        assert in_thread(talk)
+
+
 # How to use what a connection has, where that moves bytes or waits...
 USES: dict[str, list[Callable[[Any], Any]]] = {
     "recv": [lambda ws: ws.recv(), lambda ws: ws.recv(timeout=0)],
@@ -265,6 +321,8 @@ def test_pings_are_not_waited_for_in_other_threads() -> None:
 
 # Forks.
 
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+
 FORK = """
 import os, sys
 if sys.argv[1] == "patched":
@@ -330,9 +388,67 @@ print("fine", flush=True)
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@forks
 @pytest.mark.parametrize("fork", ["fork", "gevent"])
 @pytest.mark.parametrize("patched", ["patched", "unpatched"])
 def test_fork_leaves_the_connections_to_the_parent(patched: str, fork: str) -> None:
     with serving(echo) as server:
         assert run_program(FORK, patched, fork, "connect", uri_of(server)) == ("fine\n", "", 0)
+
+
+@forks
+def test_fork_leaves_the_hubs_of_other_threads_to_the_parent() -> None:
+    with serving_elsewhere(echo) as server, connect(uri_of(server)) as ws:
+        until(lambda: server.connections)
+        (theirs,) = server.connections
+
+        def check() -> None:
+            assert ws.state is theirs.state is State.CLOSED
+            assert not theirs._state.streams
+            # Nobody would deliver it.
+            assert theirs._state.mailbox.gone
+            assert not get_hub_state().mailbox.gone
+
+        in_child(check)
+        ws.send("still here")
+        assert ws.recv(PATIENCE) == "still here"
+
+
+@forks
+def test_fork_forgets_the_connections_of_other_hubs_if_one_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda what: told.append(what.exc_value))
+
+    class Broken:
+        """A connection that cannot be forgotten."""
+
+        def abandon(self) -> None:
+            raise RuntimeError("broken")
+
+    def use_hub() -> HubState:
+        hub, state = gevent.get_hub(), get_hub_state()
+        hub.destroy(destroy_loop=True)
+        return state
+
+    with serving(echo) as server, connect(uri_of(server)) as ws:
+        # Its thread has destroyed it, and not geventws, which did not make it.
+        state = in_thread(use_hub)
+        assert state.hub.loop is None
+        state.streams.add(Broken())
+
+        def check() -> None:
+            assert ws.state is State.CLOSED
+            assert not server.connections
+            assert not get_hub_state().mailbox.gone
+            (group,) = told
+            assert group.message == "cannot forget connections after a fork"
+            # libev finds fault with the loop of another test's hub, as long as it is remembered.
+            errors = [str(exc) for exc in group.exceptions if not isinstance(exc, ValueError)]
+            assert errors == ["broken"]
+
+        in_child(check)
+        state.streams.clear()
+        ws.send("still here")
+        assert ws.recv(PATIENCE) == "still here"

@@ -60,6 +60,27 @@ def test_put_and_get_alternate() -> None:
     assert got == [str(number) for number in range(100)]
 
 
+@pytest.mark.parametrize("behind", [(), ("next",), ("next", "last"), (HE, LL, O, "last")])
+@pytest.mark.parametrize("message", ["taken", b"taken"])
+def test_message_that_is_put_back_comes_first(
+    message: str | bytes, behind: tuple[str | bytes | Fragment, ...]
+) -> None:
+    inbox = filled(message, *behind)
+    assert inbox.get() == message
+    inbox.put_back(message)
+    assert inbox.size == 1 + len(behind)
+    assert inbox.get() == message
+    assert drain(inbox) == drain(filled(*behind))
+
+
+def test_message_that_is_put_back_before_an_unfinished_one() -> None:
+    inbox = filled("taken", HE)
+    inbox.put_back(inbox.get())
+    assert inbox.size == 1
+    inbox.put(O)
+    assert drain(inbox) == ["taken", "heo"]
+
+
 def test_unfinished_message_does_not_count() -> None:
     inbox = filled(HE, LL)
     assert inbox.size == 0

@@ -2,16 +2,91 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import pathlib
+import socket
+import traceback
+from collections.abc import Iterator
 from typing import Any
 
 import gevent
 import pytest
 from gevent.event import Event
+from gevent.monkey import get_original
 
-from geventws import ConcurrencyError, ConnectionClosedError, ConnectionClosedOK
-from geventws.core.states import State
-from tests.net.support import PATIENCE, pair, raw_client, until
+from geventws import (
+    ConcurrencyError,
+    ConnectionClosedError,
+    ConnectionClosedOK,
+    Frame,
+    Opcode,
+    ServerConnection,
+    unix_serve,
+)
+from geventws.core.protocol import Protocol
+from geventws.core.states import Side, State
+from geventws.net.hubs import get_hub_state
+from geventws.net.link import Link
+from geventws.net.logs import ConnectionLogger
+from geventws.net.transport import Transport, own_socket
+from geventws.testing import RawClient
+from tests.net.support import PATIENCE, Hold, pair, raw_client, squeeze, turns, until
+
+TEXT, BINARY = Opcode.TEXT, Opcode.BINARY
+CLOSE, PING, PONG = Opcode.CLOSE, Opcode.PING, Opcode.PONG
+
+
+@contextlib.contextmanager
+def deaf_peer(path: pathlib.Path, **options: Any) -> Iterator[tuple[RawClient, ServerConnection]]:
+    """A peer that sends, and takes nothing any more; only Unix sockets have such."""
+    hold = Hold()
+    with unix_serve(hold, str(path), **options), RawClient(path) as peer:
+        try:
+            ws = hold.get()
+            peer.sock.shutdown(socket.SHUT_RD)
+            yield peer, ws
+        finally:
+            hold.done.set()
+
+
+class Recorder(logging.Handler):
+    """Keeps messages, and may do something at each."""
+
+    def __init__(self, action: Any = None) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+        self.action = action
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+        if self.action is not None:
+            self.action(record)
+
+
+def recording_logger(name: str, handler: Recorder) -> logging.Logger:
+    logger = logging.Logger(name, logging.DEBUG)
+    logger.addHandler(handler)
+    return logger
+
+
+# What the protocol has to send.
+
+
+def test_newest_pong_takes_the_place_of_one_that_waits() -> None:
+    with raw_client(write_limit=2**22) as (peer, ws):
+        squeeze(ws, peer)
+        ws.send(bytes(2**20))
+        assert ws._queued
+        for number in range(3):
+            peer.send_frame(PING, b"%d" % number)
+        peer.send_frame(TEXT, b"behind them")
+        assert ws.recv() == "behind them"
+        ws.send("end")
+        frames = [peer.recv_frame() for _ in range(3)]
+        assert frames == [Frame(BINARY, bytes(2**20)), Frame(PONG, b"2"), Frame(TEXT, b"end")]
+
 
 # Deadlines.
 
@@ -53,6 +128,75 @@ def test_the_end_cancels_the_deadline() -> None:
         assert server._deadline is None
 
 
+def test_deadline_that_is_not_the_end() -> None:
+    """It leaves the connection alone, and the log to another greenlet."""
+    handler = Recorder()
+    here, there = get_original("socket", "socketpair")()
+    link = Link(
+        Transport(own_socket(here)),
+        Protocol(Side.SERVER, debug=True),
+        get_hub_state(),
+        close_timeout=None,
+        write_limit=(1, 0),
+        logger=recording_logger("deadline", handler),
+    )
+    with there:
+        link.on_deadline()
+        assert handler.messages == []
+        turns()
+        assert handler.messages == ["= connection is CONNECTING"]
+        assert link._protocol.state is State.CONNECTING
+        assert link._transport.fileno() != -1
+        link._lost()
+        assert link._wait_ended(PATIENCE) is True
+        assert handler.messages[1:] == ["= connection is CLOSED"]
+
+
+# Failing.
+
+
+def test_failing_says_why_and_waits_for_the_peer() -> None:
+    handler = Recorder()
+    with raw_client(logger=recording_logger("failing", handler)) as (peer, ws):
+        ws._fail(1011, "why")
+        assert "> CLOSE 1011 (internal error) why [5 bytes]" in handler.messages
+        assert ws.state is State.CLOSING
+        assert peer.recv_frame() == Frame(CLOSE, b"\x03\xf3why")
+        assert peer.recv_frame() is None
+        peer.close()
+        assert ws.wait_closed(PATIENCE)
+
+
+def test_what_came_before_writing_failed_can_be_read(tmp_path: pathlib.Path) -> None:
+    handler = Recorder()
+    logger = recording_logger("deaf", handler)
+    with deaf_peer(tmp_path / "s", logger=logger, close_timeout=PATIENCE * 2) as (peer, ws):
+        with pytest.raises(ConnectionClosedError) as caught:
+            ws.send("in vain")
+        assert isinstance(caught.value.__cause__, BrokenPipeError)
+        # The answer to the ping fails as well.
+        for opcode, data in ((TEXT, b"one"), (PING, b"ping"), (TEXT, b"two")):
+            peer.send_frame(opcode, data)
+        assert [ws.recv(PATIENCE), ws.recv(PATIENCE)] == ["one", "two"]
+        assert ws.state is State.OPEN
+        peer.close()
+        assert ws.wait_closed(PATIENCE)
+    assert handler.messages.count("! error while sending data") == 1
+
+
+def test_close_timeout_ends_a_connection_to_which_writing_failed(tmp_path: pathlib.Path) -> None:
+    with deaf_peer(tmp_path / "s", close_timeout=0.05) as (_, ws):
+        with pytest.raises(ConnectionClosedError):
+            ws.send("in vain")
+        assert ws.wait_closed(PATIENCE)
+        with pytest.raises(
+            ConnectionClosedError, match="^no close frame received or sent$"
+        ) as info:
+            ws.recv()
+        # That came first, and is why.
+        assert isinstance(info.value.__cause__, BrokenPipeError)
+
+
 # The end.
 
 
@@ -81,6 +225,40 @@ def test_wait_closed_gives_up() -> None:
         assert client.wait_closed(0) is False
         client.close()
         assert client.wait_closed(0) is True
+
+
+def test_receiver_learns_of_the_end_when_nobody_else_waits() -> None:
+    with raw_client() as (peer, ws):
+        peer.close()
+        with pytest.raises(ConnectionClosedError):
+            ws.recv()
+        assert ws._closed is None
+        assert ws.wait_closed(0) is True
+
+
+@pytest.mark.parametrize("waited_for", [False, True])
+@pytest.mark.parametrize("ended", [False, True])
+def test_hub_calls_at_the_end_or_after_it(ended: bool, waited_for: bool) -> None:
+    with raw_client() as (peer, ws):
+        called = Event()
+        hubs = []
+
+        def note(_: object) -> None:
+            hubs.append(gevent.getcurrent())
+            called.set()
+
+        if waited_for:
+            assert ws.wait_closed(0) is False
+        if not ended:
+            ws._on_end(note)
+            turns()
+        assert hubs == []
+        peer.close()
+        until(lambda: ws._ended)
+        if ended:
+            ws._on_end(note)
+        assert called.wait(PATIENCE)
+        assert hubs == [gevent.get_hub()]
 
 
 def test_losing_twice_is_losing_once() -> None:
@@ -114,7 +292,7 @@ def test_each_exception_is_a_new_one() -> None:
         assert exceptions[0] is not exceptions[1]
 
 
-# Threads.
+# Threads, and forks.
 
 
 @pytest.mark.parametrize("call", ["recv", "close", "ping", "wait_closed", "pong"])
@@ -143,27 +321,47 @@ def native_ident() -> int:
     return ident
 
 
+def exit_code_of_a_child(ws: ServerConnection) -> int:
+    """Return 0 if a forked process cannot use a connection, and is told why."""
+    try:
+        for _ in range(2):
+            with pytest.raises(ConnectionClosedError) as caught:
+                ws.recv()
+            assert str(caught.value.__cause__) == (
+                f"this connection belongs to process {os.getppid()}, which forked process "
+                f"{os.getpid()}; open a connection of its own there"
+            )
+            assert ws.wait_closed() is True
+            assert ws._transport.fileno() == -1
+            # Once is enough.
+            ws.abandon()
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_forked_process_is_told_whose_connection_it_is() -> None:
+    with raw_client() as (peer, ws):
+        pid = os.fork()
+        if not pid:
+            os._exit(exit_code_of_a_child(ws))
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        ws.send("still the parent's")
+        assert peer.recv_frame() == Frame(TEXT, b"still the parent's")
+
+
+def test_connection_that_is_closed_is_not_abandoned() -> None:
+    with pair() as (client, _):
+        client.close()
+        client.abandon()
+        with pytest.raises(ConnectionClosedOK) as caught:
+            client.recv()
+        assert caught.value.__cause__ is None
+
+
 # The log.
-
-
-class Recorder(logging.Handler):
-    """Keeps messages, and may do something at each."""
-
-    def __init__(self, action: Any = None) -> None:
-        super().__init__()
-        self.messages: list[str] = []
-        self.action = action
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append(record.getMessage())
-        if self.action is not None:
-            self.action(record)
-
-
-def recording_logger(name: str, handler: Recorder) -> logging.Logger:
-    logger = logging.Logger(name, logging.DEBUG)
-    logger.addHandler(handler)
-    return logger
 
 
 def test_lines_that_a_log_handler_causes_come_after_its_own() -> None:
@@ -221,3 +419,34 @@ def test_a_log_handler_that_raises_does_not_harm_the_connection() -> None:
     finally:
         hub.handle_error = handle_error
     assert {str(error) for error in errors} == {"log handler"}
+
+
+def test_hub_that_raises_because_a_log_handler_did_does_not_harm_the_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Applications replace the hub's ``handle_error``; what that raises, it is told as well."""
+
+    def explode(record: logging.LogRecord) -> None:
+        raise RuntimeError("log handler")
+
+    contexts: list[object] = []
+
+    def handle_error(context: object, kind: Any, value: Any, tb: Any) -> None:
+        contexts.append(context)
+        if isinstance(context, ConnectionLogger):
+            raise value
+
+    handler = Recorder()
+    logger = recording_logger("exploding", handler)
+    with pair(client={"logger": logger, "compression": None}) as (client, server):
+        handler.action = explode
+        with monkeypatch.context() as patch:
+            patch.setattr(gevent.get_hub(), "handle_error", handle_error)
+            client.pong(b"pong")
+        handler.action = None
+        assert isinstance(contexts[0], ConnectionLogger)
+        assert contexts[1:] == [client]
+        # The log goes on, too.
+        client.send("hello")
+        assert server.recv(timeout=PATIENCE) == "hello"
+        until(lambda: "> TEXT 'hello' [5 bytes]" in handler.messages)

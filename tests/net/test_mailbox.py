@@ -9,9 +9,10 @@ from typing import Any
 import gevent
 import pytest
 from gevent.event import Event
+from gevent.monkey import get_original
 
 from geventws.net.mailbox import Mailbox
-from tests.net.support import PATIENCE, in_thread, in_threads, until
+from tests.net.support import PATIENCE, in_thread, in_threads, start_thread, turns, until
 
 
 @pytest.fixture
@@ -120,6 +121,26 @@ def test_a_hub_that_others_destroyed_is_gone() -> None:
     assert not found[0].post(int)
 
 
+def test_a_hub_that_was_destroyed_and_is_not_dead_yet() -> None:
+    """Nothing can wake it any more: who posts is told so, and nothing is left behind."""
+
+    def destroy(_: int) -> tuple[bool, bool, list[str]]:
+        arrived: list[str] = []
+        hub = gevent.get_hub()
+        gevent.sleep(0)
+        box = Mailbox(hub)
+        hub.destroy(destroy_loop=True)
+        gone = box.gone
+        posted = box.post(arrived.append, "too late")
+        box._deliver()
+        if not hub.dead:
+            # A greenlet that never ends is never freed.
+            hub.throw(gevent.GreenletExit)
+        return gone, posted, arrived
+
+    assert in_threads(destroy, 1) == [(False, False, [])]
+
+
 def test_a_hub_whose_thread_ended_is_gone() -> None:
     found: list[Mailbox] = []
 
@@ -142,3 +163,30 @@ def test_it_does_not_keep_the_loop_alive(mailbox: Mailbox) -> None:
         return over
 
     assert in_threads(wait, 1) == [True]
+
+
+def test_after_a_fork_all_is_forgotten(mailbox: Mailbox) -> None:
+    """Without a fork: what a child does first, in the only thread that it has."""
+    arrived: list[int] = []
+    waiting = Waiting()
+    mailbox.expect(waiting)
+    posted = get_original("_thread", "allocate_lock")()
+    posted.acquire()
+
+    def post_and_keep_the_lock() -> None:
+        mailbox.post(arrived.append, 1)
+        # The fork happens while this thread of the parent process has it.
+        mailbox._lock.acquire()
+        posted.release()
+
+    start_thread(post_and_keep_the_lock, ())
+    # Natively: the hub must not get at the post.
+    assert posted.acquire(timeout=PATIENCE)
+    mailbox.abandon()
+    assert mailbox.gone
+    assert not mailbox.post(arrived.append, 2)
+    mailbox.close()
+    turns()
+    assert arrived == []
+    # It waits in the parent process.
+    assert not waiting.refused

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import os
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gevent
+import gevent.socket
 import pytest
 from gevent.event import Event
 from gevent.greenlet import Greenlet
@@ -19,13 +21,22 @@ from gevent.monkey import get_original
 from gevent.pool import Pool
 from gevent.queue import Queue
 
-from geventws import ConnectionClosed, ConnectionClosedError, Opcode, State
+from geventws import (
+    ClientConnection,
+    ConnectionClosed,
+    ConnectionClosedError,
+    Opcode,
+    State,
+)
 from geventws.core.headers import Headers
 from geventws.core.http11 import Request, Response
+from geventws.core.states import Side
 from geventws.mount import Mount
 from geventws.net.hubs import get_hub_state
 from geventws.net.mounted import MountedConnection, mounted_connections
+from geventws.net.options import ConnectionOptions
 from geventws.net.stream import READ, WRITE
+from geventws.net.transport import Transport, own_socket
 from geventws.testing import RawClient
 from geventws.wsgi import accept, websocket_app
 from tests.net.support import HOST, PATIENCE, in_thread, occupy, turns, until
@@ -85,6 +96,49 @@ def test_what_is_known() -> None:
 
 
 @with_and_without_tls
+def test_frames_that_came_with_the_request(tls: bool) -> None:
+    """The server has read them already: no event tells of them."""
+    hold = Hold()
+    early = RawClient.frame(None, Opcode.TEXT, b"early", mask=True)
+    with served(websocket_app(hold), tls=tls) as here:
+        client = here.open(early=early * 2)
+        ws = hold.get()
+        assert [ws.recv(timeout=PATIENCE) for _ in range(2)] == ["early"] * 2
+        client.send_frame(Opcode.TEXT, b"late")
+        assert ws.recv(timeout=PATIENCE) == "late"
+        hold.done.set()
+        client.close()
+
+
+def test_request_that_is_refused(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing was open: nobody waits for an end, and the socket stays the server's."""
+    caplog.set_level(logging.DEBUG, "geventws.server")
+    made = []
+
+    def create_connection(*args: Any, **kwargs: Any) -> MountedConnection:
+        made.append(MountedConnection(*args, **kwargs))
+        return made[0]
+
+    app = websocket_app(create_connection=create_connection)(pytest.fail)
+    with served(app) as here:
+        client = here.request(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert client.response is not None and client.response.status_code == 426
+        assert client.recv_eof()
+        client.close()
+        here.wait_for_log(426)
+        assert here.errors.getvalue() == ""
+    (ws,) = made
+    assert ws.state is State.CLOSED and ws.wait_closed(PATIENCE)
+    assert ws not in get_hub_state().streams
+    messages = [record.getMessage() for record in caplog.records]
+    assert "> HTTP/1.1 426 Upgrade Required" in messages
+    assert messages[-2:] == [
+        "connection rejected (426 Upgrade Required)",
+        "= connection is CLOSED",
+    ]
+
+
+@with_and_without_tls
 def test_handler_is_killed(tls: bool) -> None:
     """The client gets 1001, and TCP ends at once, though it answers nothing."""
     hold, pool = Hold(), Pool()
@@ -133,6 +187,30 @@ def test_application_returns_without_closing(tls: bool, spawn: Any) -> None:
         assert client.recv_frame() is None
         client.close()
         here.wait_for_log(101)
+
+
+@pytest.mark.parametrize("spawn", [gevent.spawn, gevent.spawn_raw])
+def test_bug_at_the_end_of_the_request(spawn: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is reported, and neither ends the hub nor whoever collects garbage."""
+
+    class Buggy(MountedConnection):
+        def _forget(self, cause: Exception | None = None) -> None:
+            super()._forget(cause)
+            raise ZeroDivisionError
+
+    errors: list[Any] = []
+    monkeypatch.setattr(gevent.get_hub(), "handle_error", lambda *args: errors.append(args[:2]))
+    accepted: Queue[MountedConnection] = Queue()
+    app = unmanaged(accepted.put, create_connection=Buggy)
+    with served(app, spawn=spawn) as here:
+        client = here.open()
+        ws = accepted.get(timeout=PATIENCE)
+        assert client.recv_frame() is None
+        client.close()
+        until(lambda: errors)
+        here.wait_for_log(101)
+    assert errors == [(ws, ZeroDivisionError)]
+    assert ws.state is State.CLOSED
 
 
 @with_and_without_tls
@@ -221,11 +299,15 @@ class Blocking:
         self.sock = here
         self.client = there
 
-    def mount(self, **options: Any) -> MountedConnection:
-        """Open a WebSocket, with the handshake left out."""
-        mount = Mount(**options)
+    def connect(self, scoped: bool = True) -> MountedConnection:
+        """Make a connection that is not open yet."""
         environ = {"gunicorn.socket": self.sock, "wsgi.input": self}
-        ws, _ = mount.connect(environ, lambda *args: None)
+        ws, _ = Mount().connect(environ, lambda *args: None, scoped=scoped)
+        return ws
+
+    def mount(self, scoped: bool = True) -> MountedConnection:
+        """Open a WebSocket, with the handshake left out."""
+        ws = self.connect(scoped)
         ws._open_mounted(Response(101, "Switching Protocols", Headers()), [], None, b"")
         return ws
 
@@ -280,6 +362,93 @@ def test_thread_ends_what_an_earlier_request_left_open() -> None:
     blocking.close()
 
 
+def test_thread_leaves_alone_what_ends_by_itself() -> None:
+    """A greenlet of the thread has a WebSocket, too, and goes on with it; so does a client."""
+    other, blocking = Blocking(), Blocking()
+    ours, theirs = gevent.socket.socketpair()
+
+    def serve() -> tuple[State, State, State]:
+        accepted: Queue[MountedConnection] = Queue()
+        done = Event()
+
+        def request() -> None:
+            accepted.put(other.mount(scoped=False))
+            done.wait()
+
+        greenlet = gevent.spawn(request)
+        ws = accepted.get(timeout=PATIENCE)
+        transport = Transport(own_socket(ours))
+        client = ConnectionOptions().make(
+            ClientConnection, transport, Side.CLIENT, get_hub_state(), logging.getLogger("geventws")
+        )
+        with blocking.mount():
+            states = ws.state, client.state
+            blocking.client.close()
+        done.set()
+        greenlet.join()
+        client.close()
+        assert ws.wait_closed(PATIENCE)
+        get_hub_state().release()
+        return *states, ws.state
+
+    assert in_thread(serve) == (State.OPEN, State.CONNECTING, State.CLOSED)
+    theirs.close()
+    other.close()
+    blocking.close()
+
+
+def test_thread_lets_go_of_what_was_never_open() -> None:
+    blocking = Blocking()
+    blocking.sock.settimeout(5)
+
+    def serve() -> tuple[State, bool, bool]:
+        ws = blocking.connect()
+        hub = gevent.get_hub()
+        ws._discard()
+        return ws.state, ws.wait_closed(0), hub.loop is None
+
+    assert in_thread(serve) == (State.CLOSED, True, True)
+    # The server goes on with it.
+    assert blocking.sock.gettimeout() == 5
+    blocking.sock.sendall(b"HTTP/1.1 500 Internal Server Error")
+    assert blocking.client.recv(100).startswith(b"HTTP")
+    blocking.close()
+
+
+@pytest.mark.parametrize("scoped", [True, False])
+def test_end_of_a_request_in_a_thread_is_not_seen(scoped: bool) -> None:
+    """Its main greenlet goes on with the next: somebody else must tell, or make sure."""
+    blocking = Blocking()
+
+    def serve() -> tuple[bool, Any]:
+        ws = blocking.mount(scoped)
+        known = ws._knows_its_end, ws._keeper
+        ws._return()
+        return known
+
+    assert in_thread(serve) == (scoped, None)
+    blocking.close()
+
+
+def test_connection_that_broke_before_the_application_returned() -> None:
+    """That it was left open is not why it was lost."""
+    blocking = Blocking()
+
+    def serve() -> MountedConnection:
+        ws = blocking.mount()
+        blocking.client.close()
+        with contextlib.suppress(ConnectionClosed):
+            ws.send("x")
+        assert ws.state is State.OPEN
+        ws._return()
+        return ws
+
+    ws = in_thread(serve)
+    assert ws.state is State.CLOSED
+    assert isinstance(ws._cause, BrokenPipeError)
+    blocking.close()
+
+
 def test_request_in_a_thread_ends_what_it_left_open() -> None:
     blocking = Blocking()
 
@@ -308,12 +477,19 @@ class ScriptedTLS:
         # What the next read or write raises, before it goes on as usual.
         self.read_raises: Any = None
         self.write_raises: Any = None
+        # Whether that read has taken from the socket what it then will not give.
+        self.withholds = False
+        self._withheld = b""
 
-    def read(self, *args: Any) -> Any:
+    def read(self, size: int, buffer: memoryview) -> int:
         exc, self.read_raises = self.read_raises, None
         if exc is not None:
+            if self.withholds:
+                self._withheld = bytes(buffer[: self.tls.read(size, buffer)])
             raise exc
-        return self.tls.read(*args)
+        data, self._withheld = self._withheld, b""
+        buffer[: len(data)] = data
+        return len(data) or self.tls.read(size, buffer)
 
     def write(self, data: Any) -> Any:
         if self.write_raises is not None:
@@ -335,6 +511,22 @@ def test_tls_read_goes_on_when_it_can_write() -> None:
         client.send_frame(Opcode.TEXT, b"behind")
         assert ws.recv(timeout=PATIENCE) == "behind"
         assert not ws._writing
+        hold.done.set()
+        client.close()
+
+
+def test_tls_read_that_has_all_goes_on_when_it_can_write() -> None:
+    """The socket is empty: only that there is room to write tells of what arrived."""
+    hold = Hold()
+    with served(websocket_app(hold), tls=True) as here:
+        client = here.open()
+        ws = hold.get()
+        turns()
+        openssl = ws._transport._tls = ScriptedTLS(ws._transport._tls)
+        openssl.withholds, openssl.read_raises = True, ssl.SSLWantWriteError()
+        client.send_frame(Opcode.TEXT, b"behind")
+        assert ws.recv(timeout=PATIENCE) == "behind"
+        assert not ws._writing and not ws._transport.unsent
         hold.done.set()
         client.close()
 

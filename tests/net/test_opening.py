@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
 import socket
 import time
 from typing import Any
 
 import gevent
+import gevent.socket
 import pytest
 
 from geventws import ClientConnection, Headers, InvalidStatus, Request, Response, State, connect
 from geventws.net.opening import http_date
+from geventws.net.transport import own_socket
 from geventws.testing import RawClient, RawServer
 from tests.net.support import (
+    HOST,
     PATIENCE,
     client_tls,
     echo,
@@ -55,6 +59,9 @@ def test_journal_of_a_head(caplog: pytest.LogCaptureFixture) -> None:
     ]
 
 
+# Waiting.
+
+
 @pytest.mark.parametrize("tls", [False, True])
 def test_many_at_a_time(tls: bool) -> None:
     with serving(echo, ssl=server_tls() if tls else None) as server:
@@ -67,6 +74,99 @@ def test_many_at_a_time(tls: bool) -> None:
         for number, greenlet in enumerate(greenlets):
             assert greenlet.value.recv(PATIENCE) == str(number)
             greenlet.value.close()
+
+
+def test_stream_ends_in_the_opening_handshake(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", "geventws.server")
+    with serving(echo) as server:
+        with RawClient(server.address, open=False) as peer:
+            peer.send_bytes(peer.request()[:30])
+            peer.sock.shutdown(socket.SHUT_WR)
+            assert peer.recv_eof()
+    (record,) = [record for record in caplog.records if record.exc_info]
+    assert record.getMessage() == "! no valid HTTP request"
+
+
+def fill(sock: Any) -> int:
+    """Send what nobody reads until the kernel takes no more; return how much that was."""
+    size = 0
+    sock.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            size += sock.send(bytes(65536))
+    return size
+
+
+def test_tls_handshake_for_which_there_is_no_room_yet() -> None:
+    """The peer reads late: what TLS has to say goes on by itself when it does."""
+    made: list[ClientConnection] = []
+
+    def create_connection(*args: Any, **kwargs: Any) -> ClientConnection:
+        made.append(ClientConnection(*args, **kwargs))
+        return made[0]
+
+    ours, theirs = gevent.socket.socketpair()
+    junk = fill(ours)
+    with serving(echo, ssl=server_tls()) as server:
+        options = {"ssl": client_tls(), "create_connection": create_connection}
+        opening = gevent.spawn(connect, "wss://localhost/", sock=ours, **options)
+        until(lambda: made and made[0]._transport.unsent)
+        while junk:
+            junk -= len(theirs.recv(junk))
+        server._accepted(own_socket(theirs), (HOST, 0))
+        with opening.get(timeout=PATIENCE) as ws:
+            ws.send("x")
+            assert ws.recv(PATIENCE) == "x"
+
+
+@pytest.mark.parametrize("timeout", [0.001, 0.05])
+def test_peer_that_says_nothing_in_time(timeout: float, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", "geventws.server")
+    with serving(echo, open_timeout=timeout) as server:
+        with RawClient(server.address, open=False) as peer:
+            assert peer.recv_eof()
+            until(lambda: not server._roster.greenlets)
+    lines = [record.getMessage() for record in caplog.records]
+    assert "- timed out waiting for handshake request" in lines
+
+
+def test_interrupted_before_it_waits() -> None:
+    """The server closes between accepting a client and looking at what it says: nothing yet."""
+    ours, theirs = gevent.socket.socketpair()
+    with serving(echo) as server:
+        server._accepted(own_socket(theirs), (HOST, 0))
+        server.shutdown(timeout=PATIENCE)
+        assert ours.recv(65536).startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+        assert ours.recv(1) == b""
+    ours.close()
+
+
+def test_interrupted_while_it_waits() -> None:
+    with serving(echo) as server:
+        with RawClient(server.address, open=False) as peer:
+            until(lambda: any(ws and ws._opener for ws in server._roster.greenlets.values()))
+            server.shutdown(timeout=PATIENCE)
+            assert peer.recv_response().status_code == 503
+            assert peer.recv_eof()
+
+
+def test_opener_that_ends_by_an_exception(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends in the hub, which goes on: a raw greenlet has nobody else to tell."""
+    errors: list[Any] = []
+    monkeypatch.setattr(gevent.get_hub(), "handle_error", lambda *args: errors.append(args[:3]))
+    with RawServer() as server:
+        greenlet = gevent.spawn_raw(connect, server.uri)
+        with server.accept(open=False) as peer:
+            server.recv_request(peer)
+            peer.send_bytes(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+            until(lambda: errors)
+            assert peer.recv_eof()
+    ((context, kind, exc),) = errors
+    assert context is greenlet and greenlet.dead
+    assert kind is InvalidStatus and exc.response.status_code == 404
+
+
+# Giving up.
 
 
 def test_big_answer_to_a_slow_client() -> None:
@@ -139,3 +239,23 @@ def test_a_refused_client_is_closed() -> None:
     assert made[0].state is State.CLOSED
     assert made[0].wait_closed(PATIENCE)
     assert made[0].response.status_code == 403
+
+
+def test_hook_that_has_closed_the_connection() -> None:
+    """There is nobody to answer any more, nor anything to close."""
+    closed: list[Any] = []
+
+    def process_request(ws: Any, request: Request) -> Response:
+        ws.close()
+        closed.append(ws)
+        response: Response = ws.respond(403, "too late")
+        return response
+
+    with serving(echo, process_request=process_request) as server:
+        with RawClient(server.address, open=False) as peer:
+            peer.send_bytes(peer.request())
+            assert peer.sock.recv(100) == b""
+            until(lambda: not server._roster.greenlets)
+    (ws,) = closed
+    assert ws.state is State.CLOSED and ws.wait_closed(PATIENCE)
+    assert ws._transport.fileno() == -1

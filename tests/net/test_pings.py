@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import gevent
@@ -10,7 +11,7 @@ import pytest
 from geventws import ClientConnection, ConcurrencyError, Frame, Opcode
 from geventws.net.pings import MAX_PENDING, Ping, PingBook
 from geventws.testing import RawPeer
-from tests.net.support import PATIENCE, pair, raw_server, turns, until
+from tests.net.support import PATIENCE, in_thread, pair, raw_server, turns, until
 
 TEXT, CLOSE, PING, PONG = Opcode.TEXT, Opcode.CLOSE, Opcode.PING, Opcode.PONG
 
@@ -49,6 +50,18 @@ def test_pings_without_pongs_do_not_pile_up() -> None:
     assert [ping.wait(0.001) for ping in pings[:10]] == [False] * 10
 
 
+def test_new_payload_that_a_pending_ping_has_is_not_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # It happens once in a few million pings.
+    payloads = [b"same", b"same", b"same", b"next"]
+    monkeypatch.setattr(os, "urandom", lambda size: payloads.pop(0)[:size])
+    book = PingBook()
+    book.add(book.new_payload(), Ping())
+    assert book.new_payload() == b"next"
+    assert not payloads
+
+
 def test_pong_answers_older_pings() -> None:
     book = PingBook()
     pings = {name: Ping() for name in (b"a", b"b", b"c")}
@@ -85,6 +98,17 @@ def test_end_of_the_book() -> None:
     book.close()
     assert (plain.wait(), ack.wait()) == (False, True)
     assert (plain.latency, ack.latency) == (None, None)
+
+
+def test_wait_in_another_thread() -> None:
+    """Only the thread that sent the ping can wait for its pong; all can look whether it came."""
+    book = PingBook()
+    ping = Ping()
+    book.add(b"a", ping)
+    with pytest.raises(ConcurrencyError, match=r"belongs to thread (\d+).*in thread (?!\1\b)\d+;"):
+        in_thread(ping.wait)
+    book.receive_pong(b"a")
+    assert in_thread(ping.wait) is True
 
 
 # On a connection.

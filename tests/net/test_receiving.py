@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,13 +18,19 @@ from geventws import (
     ConcurrencyError,
     ConnectionClosedError,
     ConnectionClosedOK,
+    Frame,
     Opcode,
     ServerConnection,
 )
+from geventws.net import receiving as receiving_module
+from geventws.net import stream
+from geventws.net.transport import Transport
 from geventws.testing import RawClient
 from tests.net.support import (
     PATIENCE,
     Interruption,
+    booby_trap,
+    in_thread,
     pair,
     raw_client,
     torment,
@@ -187,6 +195,14 @@ def test_recv_in_the_hub_is_refused(ends: Ends) -> None:
     assert isinstance(result.get(timeout=PATIENCE), BlockingSwitchOutError)
 
 
+def test_recv_in_another_thread_is_refused(ends: Ends) -> None:
+    peer, ws = ends
+    with pytest.raises(ConcurrencyError, match="^this connection belongs to thread .* was used in"):
+        in_thread(ws.recv)
+    peer.send_frame(TEXT, b"hello")
+    assert ws.recv() == "hello"
+
+
 def test_killed_receiver_leaves_the_message_to_the_next(ends: Ends) -> None:
     peer, ws = ends
     left = 0
@@ -264,7 +280,113 @@ def test_interrupted_receiver_is_not_switched_to_later(ends: Ends) -> None:
     assert ws.recv() == "hello"
 
 
+def test_message_that_is_put_back_is_the_next(ends: Ends) -> None:
+    peer, ws = ends
+    for message in (b"one", b"two"):
+        peer.send_frame(TEXT, message)
+    message = ws.recv()
+    ws._put_back(message)
+    assert [ws.recv(), ws.recv()] == ["one", "two"]
+
+
+def test_message_that_is_put_back_wakes_who_waits_for_the_next(ends: Ends) -> None:
+    peer, ws = ends
+    peer.send_frame(TEXT, b"one")
+    message = ws.recv()
+    with receiving(ws) as greenlet:
+        ws._put_back(message)
+        assert greenlet.get(timeout=PATIENCE) == "one"
+
+
+def test_joined_answers_leave_before_recv_waits(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "JOIN_TIME", 60)
+    peer, ws = ends
+    writers = []
+
+    class Spy(Transport):
+        def send(self, data: bytes | memoryview) -> int:
+            writers.append(gevent.getcurrent())
+            return super().send(data)
+
+    ws._transport = Spy(ws._transport.sock)
+    peer.send_bytes(b"".join(peer.frame(TEXT, b"%d" % number) for number in range(3)))
+    until(lambda: ws._inbox.size == 3)
+    for number in range(3):
+        assert ws.recv() == str(number)
+        if number < 2:
+            ws.send(str(number))
+    assert ws._queued
+    with pytest.raises(TimeoutError):
+        ws.recv(timeout=0.001)
+    # The second did not have to wait for the hub.
+    assert writers == [gevent.getcurrent()] * 2
+    assert [peer.recv_frame(), peer.recv_frame()] == [Frame(TEXT, b"0"), Frame(TEXT, b"1")]
+
+
+# Making room.
+
+
+@pytest.mark.parametrize(
+    "level, fair_time, size",
+    [
+        (logging.INFO, math.inf, 4),
+        # Others get their turn first...
+        (logging.INFO, -1, 1),
+        # ...or the log may be written, which a receiver must not wait for.
+        (logging.DEBUG, math.inf, 1),
+    ],
+)
+def test_receiver_that_made_room_reads_on_where_that_is_fair(
+    level: int, fair_time: float, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiving_module, "FAIR_TIME", fair_time)
+    with raw_client(max_queue=(4, 1), logger=logging.Logger("room", level)) as (peer, ws):
+        peer.send_bytes(b"".join(peer.frame(TEXT, b"%d" % number) for number in range(20)))
+        until(lambda: ws._stalled)
+        assert [ws.recv() for _ in range(2)] == ["0", "1"]
+        assert ws._inbox.size == 2
+        assert ws.recv() == "2"
+        # Nothing else has run since.
+        assert ws._inbox.size == size
+        assert [ws.recv(PATIENCE) for _ in range(17)] == [str(number) for number in range(3, 20)]
+
+
+def test_bug_while_a_receiver_reads_on_fails_the_connection(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(receiving_module, "FAIR_TIME", math.inf)
+    bug = ZeroDivisionError("bug")
+    with raw_client(max_queue=(4, 1)) as (peer, ws):
+        peer.send_bytes(b"".join(peer.frame(TEXT, b"%d" % number) for number in range(20)))
+        until(lambda: ws._stalled)
+        booby_trap(ws, bug)
+        # Who makes room does not get to know yet: messages are left.
+        assert [ws.recv() for _ in range(4)] == ["0", "1", "2", "3"]
+        assert peer.recv_frame() == Frame(CLOSE, (1011).to_bytes(2, "big"))
+        peer.close()
+        with pytest.raises(ConnectionClosedError) as info:
+            ws.recv()
+        assert info.value.__cause__ is bug
+    (record,) = (record for record in caplog.records if record.levelname == "ERROR")
+    assert record.message == "unexpected internal error"
+
+
 # Iteration.
+
+
+def test_iterator_is_its_own(ends: Ends) -> None:
+    peer, ws = ends
+    for message in (b"one", b"two"):
+        peer.send_frame(TEXT, message)
+    peer.send_frame(CLOSE, NORMAL)
+    peer.close()
+    messages = iter(ws)
+    assert next(messages) == "one"
+    # What has the rest of it in a loop does not begin a new one.
+    assert iter(messages) is messages
+    assert list(messages) == ["two"]
 
 
 def test_iteration_ends_when_the_connection_closes_normally(ends: Ends) -> None:

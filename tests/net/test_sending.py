@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import array
 import contextlib
+import logging
+import pathlib
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,15 +23,21 @@ from geventws import (
     Opcode,
     ProtocolError,
     State,
+    unix_serve,
 )
-from geventws.testing import RawPeer
+from geventws.net import stream
+from geventws.net.transport import Transport
+from geventws.testing import RawClient, RawPeer
 from tests.net.support import (
     PATIENCE,
+    Hold,
     Interruption,
     Polls,
+    in_thread,
     pair,
     raw_client,
     raw_server,
+    server_tls,
     spy_writes,
     squeeze,
     torment,
@@ -73,6 +82,54 @@ def test_send(ends: Ends, message: Any, text: bool | None, opcode: Opcode, paylo
     ws, peer = ends
     ws.send(message, text=text)
     assert peer.recv_frame() == Frame(opcode, payload)
+
+
+# From here on, header and payload are two parts of one write.
+LARGE = 16 * 1024 + 1
+
+
+def quiet(level: int = logging.INFO) -> logging.Logger:
+    """A logger of a level, whatever the run's is; at DEBUG frames take another way."""
+    return logging.Logger("sending", level)
+
+
+@pytest.mark.parametrize("size, large", [(LARGE - 1, False), (LARGE, True)])
+@pytest.mark.parametrize("batch", [False, True])
+def test_payload_of_a_large_message_is_not_copied(size: int, large: bool, batch: bool) -> None:
+    class Spy(Transport):
+        def send_large(self, header: bytes, payload: bytes) -> int:
+            parts.append((header, payload))
+            return super().send_large(header, payload)
+
+    parts: list[tuple[bytes, bytes]] = []
+    message = bytes(size)
+    with raw_client(logger=quiet()) as (peer, ws):
+        ws._transport = Spy(ws._transport.sock)
+        with ws.batch() if batch else contextlib.nullcontext():
+            ws.send(message)
+            ws.send("behind it")
+        assert peer.recv_frame() == Frame(BINARY, message)
+        assert peer.recv_frame() == Frame(TEXT, b"behind it")
+    if large and not batch:
+        ((header, payload),) = parts
+        assert header == b"\x82\x7e" + size.to_bytes(2, "big")
+        assert payload is message
+    else:
+        assert parts == []
+
+
+@pytest.mark.parametrize("how", ["masked", "compressed", "logged"])
+def test_large_message_that_changes_or_is_logged_on_its_way(how: str) -> None:
+    server: dict[str, Any] = {"logger": quiet(logging.DEBUG if how == "logged" else logging.INFO)}
+    client: dict[str, Any] = {"compression": "deflate" if how == "compressed" else None}
+    server |= client
+    message = "large " * LARGE
+    with pair(server=server, client=client) as (client_end, server_end):
+        ends = [server_end, client_end]
+        if how == "masked":
+            ends.reverse()
+        ends[0].send(message)
+        assert ends[1].recv() == message
 
 
 @pytest.mark.parametrize(
@@ -306,6 +363,69 @@ def test_mutable_message_may_change_after_send() -> None:
         assert frame.data == b"x" * 2**20
 
 
+def test_send_in_another_thread_is_refused(ends: Ends) -> None:
+    ws, peer = ends
+    with pytest.raises(ConcurrencyError, match="^this connection belongs to thread .* was used in"):
+        in_thread(lambda: ws.send("intruder"))
+    in_thread(lambda: ws.send_threadsafe("guest"))
+    assert peer.recv_frame() == Frame(TEXT, b"guest")
+
+
+def test_who_waited_to_send_counts_as_one_who_sent_once(ends: Ends) -> None:
+    # Else every message from another thread would take two messages' share of a turn.
+    ws, peer = ends
+    ws._state.spent = 0
+    ws.send("x")
+    cost = ws._state.spent
+    assert cost > 0
+    ws._wait_to_send()
+    ws.send("x")
+    assert ws._state.spent == 2 * cost
+    assert [peer.recv_frame(), peer.recv_frame()] == [Frame(TEXT, b"x")] * 2
+
+
+def test_what_tls_has_to_say_counts_against_the_limit() -> None:
+    """OpenSSL answers key updates by itself, which nobody has watched for room yet."""
+    with raw_client(write_limit=0, ssl=server_tls(), ping_interval=None) as (peer, ws):
+        squeeze(ws, peer)
+        # Far more than the kernel takes, in a frame, so that the peer understands it.
+        ws._transport.tls.write(b"\x82\x7f" + (2**21).to_bytes(8, "big") + bytes(2**21))
+        ws._transport.flush()
+        assert ws._transport.unsent
+        assert not ws._writing
+        sender = gevent.spawn(ws.send, "behind it")
+        until(lambda: ws._senders)
+        assert ws._writing
+        assert peer.recv_frame() == Frame(BINARY, bytes(2**21))
+        assert peer.recv_frame() == Frame(TEXT, b"behind it")
+        sender.get(timeout=PATIENCE)
+
+
+class Collect(logging.Handler):
+    """Keep messages."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+def test_log_is_written_elsewhere_or_before_the_next_message() -> None:
+    collect = Collect()
+    logger = quiet(logging.DEBUG)
+    logger.addHandler(collect)
+    one, two = "> TEXT 'one' [3 bytes]", "> TEXT 'two' [3 bytes]"
+    with raw_server(logger=logger) as (ws, peer):
+        ws.send("one")
+        assert one not in collect.messages
+        ws.send("two")
+        assert collect.messages[-1] == one
+        until(lambda: collect.messages[-1] == two)
+        assert [peer.recv_frame(), peer.recv_frame()] == [Frame(TEXT, b"one"), Frame(TEXT, b"two")]
+
+
 @pytest.mark.parametrize("exc", [gevent.Timeout, gevent.GreenletExit, Interruption])
 @pytest.mark.parametrize("size, total", [(4000, 400), (30_000, 150)])
 def test_hundreds_of_interruptions_neither_lose_nor_repeat(
@@ -399,7 +519,86 @@ def test_compress_threshold() -> None:
         assert [bool(data[0] & 0x40) for data in written] == [False, True, True]
 
 
+# Joining.
+
+
+def test_answers_are_joined_while_messages_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    # No pause of a busy machine is longer than a burst.
+    monkeypatch.setattr(stream, "JOIN_TIME", 60)
+    with raw_client() as (peer, ws):
+        peer.send_bytes(peer.frame(TEXT, b"one") + peer.frame(TEXT, b"two"))
+        until(lambda: ws._inbox.size == 2)
+        written = spy_writes(ws)
+        for answer in ("a", "b", "c"):
+            ws.send(answer)
+        assert written == [b"\x81\x01a"]
+        assert [ws.recv(), ws.recv()] == ["one", "two"]
+        # No message waits for its answer.
+        ws.send("d")
+        assert written[1:] == [b"\x81\x01b\x81\x01c\x81\x01d"]
+
+
+def test_batch_leaves_at_the_end_of_the_outermost_block() -> None:
+    with raw_client() as (_, ws):
+        written = spy_writes(ws)
+        with ws.batch():
+            ws.send("a")
+            with ws.batch():
+                ws.send("b")
+            ws.send(b"c")
+            turns()
+            assert written == []
+        assert written == [b"\x81\x01a\x81\x01b\x82\x01c"]
+        with ws.batch():
+            pass
+        ws.send("d")
+        assert written[1:] == [b"\x81\x01d"]
+
+
+def test_batch_leaves_at_an_exception() -> None:
+    with raw_client() as (peer, ws):
+        with pytest.raises(Bug), ws.batch():
+            ws.send("a")
+            raise Bug
+        assert peer.recv_frame() == Frame(TEXT, b"a")
+
+
+def test_batch_in_another_thread_is_refused(ends: Ends) -> None:
+    ws, _ = ends
+
+    def intrude() -> None:
+        with ws.batch():
+            pass
+
+    with pytest.raises(ConcurrencyError, match="^this connection belongs to thread .* was used in"):
+        in_thread(intrude)
+    assert ws._batches == 0
+
+
 # After the end.
+
+
+@pytest.mark.parametrize("message", ["x", bytes(LARGE)])
+def test_send_to_a_peer_that_takes_nothing_any_more(message: Any, tmp_path: pathlib.Path) -> None:
+    """Only Unix sockets have such; what it sends may still be read."""
+    hold = Hold()
+    options = {"logger": quiet(), "compression": None}
+    with (
+        unix_serve(hold, str(tmp_path / "s"), **options),
+        contextlib.ExitStack() as stack,
+        RawClient(tmp_path / "s") as peer,
+    ):
+        stack.callback(hold.done.set)
+        ws = hold.get()
+        peer.sock.shutdown(socket.SHUT_RD)
+        # The first finds out, the second knows, and does not wait for the end.
+        for _ in range(2):
+            with pytest.raises(ConnectionClosedError, match="^no close frame") as info:
+                ws.send(message)
+            assert isinstance(info.value.__cause__, BrokenPipeError)
+            assert ws.state is State.OPEN
+        peer.send_frame(TEXT, b"hello")
+        assert ws.recv(PATIENCE) == "hello"
 
 
 def test_send_after_a_normal_close(ends: Ends) -> None:
@@ -455,6 +654,44 @@ def test_waiting_sender_learns_that_the_connection_closes() -> None:
         ws.close()
         with pytest.raises(ConnectionClosedError, match=r"^sent 1000 \(OK\); no close frame"):
             sender.get(timeout=PATIENCE)
+
+
+# A close frame that waits for the end of a fragmented message.
+
+
+def test_goodbye_comes_behind_a_fragmented_message(ends: Ends) -> None:
+    ws, peer = ends
+
+    def fragments() -> Iterator[str]:
+        yield "one"
+        ws._say_goodbye(1001, "bye")
+        yield "two"
+
+    ws.send(fragments())
+    assert [peer.recv_frame() for _ in range(4)] == [
+        Frame(TEXT, b"one", fin=False),
+        Frame(CONT, b"two", fin=False),
+        Frame(CONT, b""),
+        failure(b"bye", 1001),
+    ]
+    assert ws.state is State.CLOSING
+
+
+def test_goodbye_is_left_out_where_the_message_fails(ends: Ends) -> None:
+    ws, peer = ends
+
+    def fragments() -> Iterator[str]:
+        yield "one"
+        ws._say_goodbye(1001, "bye")
+        raise Bug
+
+    with pytest.raises(Bug):
+        ws.send(fragments())
+    assert peer.recv_frame() == Frame(TEXT, b"one", fin=False)
+    assert peer.recv_frame() == failure(b"error in fragmented message")
+    peer.send_frame(CLOSE, (1011).to_bytes(2, "big"))
+    peer.sock.shutdown(socket.SHUT_WR)
+    assert peer.recv_frame() is None
 
 
 # Control frames.

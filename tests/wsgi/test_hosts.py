@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import sys
 import types
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from gevent import socket
 from gevent.monkey import get_original
 from gevent.pywsgi import WSGIHandler
+from werkzeug.serving import WSGIRequestHandler, make_server
 
+from geventws.core.headers import Headers
+from geventws.core.http11 import Response
 from geventws.hosts import (
     GunicornHost,
+    Host,
     PywsgiHost,
     UnsupportedServer,
     UwsgiHost,
@@ -22,7 +27,9 @@ from geventws.hosts import (
     find_host,
     read_ahead,
 )
-from geventws.net.borrowed import DuplicateTransport
+from geventws.net.borrowed import BorrowedTransport, DuplicateTransport
+from geventws.testing import RawClient
+from tests.net.support import HOST
 
 MODULES = {"gevent": socket.socketpair, "stdlib": get_original("socket", "socketpair")}
 
@@ -92,6 +99,85 @@ def test_read_ahead(kind: str) -> None:
     one.close()
 
 
+@pytest.mark.parametrize("kind", MODULES)
+def test_read_ahead_from_a_client_that_has_reset(kind: str) -> None:
+    """Whoever reads next finds out; how long the server waits stays as it was."""
+    one, other = MODULES[kind]()
+    one.settimeout(5)
+    one.sendall(b"unread")
+    other.close()
+    with one.makefile("rb") as reader:
+        assert read_ahead(reader) == b""
+        assert one.gettimeout() == 5
+    one.close()
+
+
+# What is the same on all servers.
+
+
+def lending(sock: Any, start_response: Any = start_response) -> Host:
+    """A server that tells only by its name who it is: a middleware has wrapped the rest."""
+    reader = sock.makefile("rb")
+    environ = {"wsgi.input": reader, "SERVER_SOFTWARE": "gevent/26.9 Python/3.11"}
+    host = find_host(environ, start_response)
+    assert host.sock is sock
+    return host
+
+
+def test_response_is_sent_by_the_server() -> None:
+    begun: list[Any] = []
+    written: list[bytes] = []
+
+    def start_response(status: str, headers: Any) -> Any:
+        begun.append((status, headers))
+        return written.append
+
+    one, other = socket.socketpair()
+    headers = Headers([("Upgrade", "websocket"), ("X-Test", "1"), ("X-Test", "2")])
+    host = lending(one, start_response)
+    host.respond(Response(426, "Upgrade Required", headers, b"not like this\n"))
+    assert begun == [
+        (
+            "426 Upgrade Required",
+            [("Upgrade", "websocket"), ("X-Test", "1"), ("X-Test", "2")],
+        )
+    ]
+    assert written == [b"not like this\n"]
+    host.take_over()
+    one.close()
+    other.close()
+
+
+@pytest.mark.parametrize("scoped", [True, False])
+def test_transport_borrows_the_socket(scoped: bool) -> None:
+    one, other = socket.socketpair()
+    host = lending(one)
+    transport = host.make_transport(scoped)
+    assert type(transport) is BorrowedTransport
+    assert transport.scoped is scoped
+    assert (transport.fileno() == one.fileno()) is scoped
+    transport.send(b"x")
+    assert other.recv(10) == b"x"
+    transport.abandon()
+    host.take_over()
+    one.close()
+    other.close()
+
+
+def test_server_of_which_nothing_else_is_known() -> None:
+    """It must say how its socket is taken over; the rest is left out."""
+    host = Host(None, start_response)
+    called: list[bool] = []
+    host.end_request()
+    host.when_done(lambda: called.append(True))
+    assert not called
+    with pytest.raises(NotImplementedError):
+        host.take_over()
+
+
+# One by one.
+
+
 def test_pywsgi() -> None:
     one, other = socket.socketpair()
     other.sendall(b"head\nearly")
@@ -113,6 +199,42 @@ def test_pywsgi() -> None:
     other.close()
 
 
+class HeaderLogger(WSGIHandler):  # type: ignore[misc]
+    """Its access log has the headers of the request."""
+
+    def format_request(self) -> str:
+        return str(self.headers)
+
+
+@pytest.mark.parametrize(("handler_class", "kept"), [(WSGIHandler, False), (HeaderLogger, True)])
+def test_pywsgi_keeps_no_headers_unless_it_logs_them(
+    handler_class: type[WSGIHandler], kept: bool
+) -> None:
+    one, other = socket.socketpair()
+    reader = one.makefile("rb")
+    handler = handler_class(one, None, None, rfile=reader)
+    handler.headers = handler.response_headers = [("X-Test", "1")]
+    host = find_host({"wsgi.input": reader}, handler.start_response)
+    assert host.take_over() == b""
+    assert ("headers" in vars(handler), "response_headers" in vars(handler)) == (kept, kept)
+    one.close()
+    other.close()
+
+
+def test_pywsgi_behind_a_middleware() -> None:
+    """What runs the request is not known; its file is."""
+    one, other = socket.socketpair()
+    other.sendall(b"early")
+    reader = one.makefile("rb")
+    environ = {"wsgi.input": reader, "SERVER_SOFTWARE": "gevent/26.9 Python/3.11"}
+    end_request(environ, start_response)
+    assert not reader.closed
+    assert find_host(environ, start_response).take_over() == b"early"
+    assert reader.closed
+    one.close()
+    other.close()
+
+
 class Unreader:
     """As in every gunicorn so far; newer ones have `take_buffered`, too."""
 
@@ -124,7 +246,7 @@ class Unreader:
         return bytes(self.sock.recv(100))
 
 
-class Response:
+class GunicornResponse:
     closed = done = False
 
     def force_close(self) -> None:
@@ -140,7 +262,7 @@ class Response:
 def test_gunicorn() -> None:
     one, other = MODULES["stdlib"]()
     other.sendall(b"a frame")
-    unreader, response = Unreader(one), Response()
+    unreader, response = Unreader(one), GunicornResponse()
     unreader.buf.write(b"early")
     body = types.SimpleNamespace(reader=types.SimpleNamespace(unreader=unreader))
     environ = {"gunicorn.socket": one, "wsgi.input": body}
@@ -156,7 +278,7 @@ def test_gunicorn() -> None:
 
 
 def test_gunicorn_tells_when_a_request_is_done() -> None:
-    response = Response()
+    response = GunicornResponse()
     done: list[bool] = []
     body = types.SimpleNamespace(reader=types.SimpleNamespace(unreader=None))
     environ = {"gunicorn.socket": None, "wsgi.input": body}
@@ -167,6 +289,20 @@ def test_gunicorn_tells_when_a_request_is_done() -> None:
     # A middleware hides the response.
     find_host(environ, start_response).when_done(lambda: done.append(True))
     assert done == [False]
+
+
+def test_gunicorn_behind_a_middleware() -> None:
+    """It reads nothing more, though its response cannot be told to close TCP."""
+    one, other = MODULES["stdlib"]()
+    other.sendall(b"a frame")
+    unreader = Unreader(one)
+    unreader.buf.write(b"early")
+    body = types.SimpleNamespace(reader=types.SimpleNamespace(unreader=unreader))
+    host = find_host({"gunicorn.socket": one, "wsgi.input": body}, start_response)
+    assert host.take_over() == b"early"
+    assert unreader.chunk() == b""
+    one.close()
+    other.close()
 
 
 def test_werkzeug() -> None:
@@ -182,6 +318,138 @@ def test_werkzeug() -> None:
         assert not reader.closed
     one.close()
     other.close()
+
+
+class Werkzeug:
+    """Werkzeug's server, for one request of a client which is here, too."""
+
+    def __init__(self) -> None:
+        self.sock, self.client = MODULES["stdlib"]()
+        # The levels of the lines it has logged.
+        self.log: list[str] = []
+
+    def run(self, app: Any, early: bytes = b"") -> None:
+        """Let it run a request for a WebSocket, to the end."""
+        self.client.sendall(RawClient.request() + early)
+        log = self.log
+
+        # Its own would add a handler to the logger.
+        class Handler(WSGIRequestHandler):
+            def log(self, type: str, message: str, *args: Any) -> None:
+                log.append(type)
+
+        server = make_server(HOST, 0, app)
+        server.log = lambda type, *args: log.append(type)  # type: ignore[method-assign]
+        with contextlib.closing(server.socket):
+            Handler(self.sock, (HOST, 1), server)
+        self.sock.close()
+
+    def received(self) -> tuple[str, list[list[str]], bytes]:
+        """Return what the client gets: the status, the headers, and what is behind the head."""
+        data = b""
+        while part := self.client.recv(65536):
+            data += part
+        head, _, rest = data.partition(b"\r\n\r\n")
+        status, *lines = head.decode().split("\r\n")
+        return status.split(" ", 1)[1], [line.split(": ") for line in lines], rest
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.sock.close()
+        self.client.close()
+
+
+SWITCH = Response(
+    101, "Switching Protocols", Headers([("Upgrade", "websocket"), ("Connection", "Upgrade")])
+)
+REFUSAL = Response(403, "Forbidden", Headers([("Content-Length", "3")]), b"no\n")
+
+
+def test_werkzeug_sends_no_second_connection_header() -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        host = find_host(environ, start_response)
+        host.respond(SWITCH)
+        assert host.take_over() == b"early"
+        environ["werkzeug.socket"].sendall(b"a frame")
+        return []
+
+    with Werkzeug() as here:
+        here.run(app, b"early")
+        status, headers, rest = here.received()
+    assert (status, rest) == ("101 Switching Protocols", b"a frame")
+    assert [value for name, value in headers if name == "Connection"] == ["Upgrade"]
+    # Its others are sent as always.
+    assert [name for name, _ in headers] == ["Server", "Date", "Upgrade", "Connection"]
+    assert here.log == ["info"]
+
+
+def test_werkzeug_sends_the_body_of_a_refusal() -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        find_host(environ, start_response).respond(REFUSAL)
+        return []
+
+    with Werkzeug() as here:
+        here.run(app)
+        status, headers, body = here.received()
+    assert (status, body) == ("403 Forbidden", b"no\n")
+    assert ["Content-Length", "3"] in headers
+
+
+def test_werkzeug_does_not_read_the_socket_again() -> None:
+    """It looks for the rest of the request's body: frames now, of which it may take none."""
+    kept: list[Any] = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        host = find_host(environ, start_response)
+        host.respond(SWITCH)
+        assert host.take_over() == b"early"
+        assert environ["wsgi.input"].closed
+        kept.append(environ["werkzeug.socket"].dup())
+        here.client.sendall(b"a frame")
+        return []
+
+    with Werkzeug() as here:
+        here.run(app, b"early")
+        with kept[0] as sock:
+            assert sock.recv(100) == b"a frame"
+
+
+def test_werkzeug_tells_when_a_request_is_done() -> None:
+    """Also when the application has raised."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        host = find_host(environ, start_response)
+        host.respond(SWITCH)
+        host.take_over()
+        host.when_done(lambda: here.log.append("done"))
+        raise ZeroDivisionError
+
+    with Werkzeug() as here:
+        here.run(app)
+    assert here.log == ["info", "error", "done"]
+
+
+def test_werkzeug_behind_a_middleware() -> None:
+    """Which handler runs the request is not known: it sends and closes as it always does."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        def wrapped(status: str, headers: Any) -> Any:
+            write = start_response(status, headers)
+            return lambda data: write(data)
+
+        host = find_host(environ, wrapped)
+        host.respond(REFUSAL)
+        host.when_done(lambda: here.log.append("done"))
+        return []
+
+    with Werkzeug() as here:
+        here.run(app)
+        status, headers, body = here.received()
+    assert (status, body) == ("403 Forbidden", b"no\n")
+    assert ["Connection", "close"] in headers
+    assert here.log == ["info"]
 
 
 def test_uwsgi(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,6 +468,22 @@ def test_uwsgi(monkeypatch: pytest.MonkeyPatch) -> None:
     transport.send(b"x")
     assert other.recv(10) == b"x"
     transport.abandon()
+    one.close()
+    other.close()
+
+
+def test_uwsgi_keeps_its_own_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy's TLS, of which the environ tells as well, is none of its business."""
+    one, other = MODULES["stdlib"]()
+    uwsgi = types.ModuleType("uwsgi")
+    uwsgi.connection_fd = one.fileno  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "uwsgi", uwsgi)
+    environ = {"uwsgi.version": b"2.0.31", "wsgi.input": None, "HTTPS": "on"}
+    uwsgi.opt = {"http-socket": b":80"}  # type: ignore[attr-defined]
+    assert isinstance(find_host(environ, start_response), UwsgiHost)
+    uwsgi.opt = {"https-socket": b":443,cert,key"}  # type: ignore[attr-defined]
+    with pytest.raises(UnsupportedServer, match="https-socket keeps its TLS.*gevent's pywsgi"):
+        find_host(environ, start_response)
     one.close()
     other.close()
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import gevent
 import pytest
 from gevent.event import Event
+from gevent.monkey import get_original
+from gevent.pool import Pool
 from gevent.queue import Queue
+from gunicorn.config import Config
+from gunicorn.http import RequestParser
+from gunicorn.http.wsgi import create
 
 from geventws import (
     ConnectionClosedError,
@@ -18,13 +23,14 @@ from geventws import (
     InvalidUpgrade,
     NegotiationError,
     Opcode,
+    State,
 )
 from geventws.mount import Mount
 from geventws.net.hubs import get_hub_state
 from geventws.net.mounted import MountedConnection
 from geventws.testing import KEY, RawClient
 from geventws.wsgi import WebSocketMiddleware, accept, websocket_app
-from tests.net.support import PATIENCE, turns
+from tests.net.support import HOST, PATIENCE, in_thread, turns
 from tests.wsgi.support import served
 
 REQUEST = RawClient.request()
@@ -255,6 +261,63 @@ def test_response_that_cannot_be_sent() -> None:
         client.close()
 
 
+class Made:
+    """Makes connections, and knows the last one."""
+
+    ws: MountedConnection
+
+    def __call__(self, *args: Any, **kwargs: Any) -> MountedConnection:
+        self.ws = MountedConnection(*args, **kwargs)
+        return self.ws
+
+
+def test_killed_before_the_answer() -> None:
+    """Nobody waits for the end of what was never open, and the client is not left waiting."""
+    made, asked, pool = Made(), Event(), Pool()
+
+    def select(ws: MountedConnection, offered: Sequence[str]) -> str | None:
+        asked.set()
+        Event().wait()
+        return None
+
+    app = websocket_app(select_subprotocol=select, create_connection=made)(pytest.fail)
+    with served(app, spawn=pool) as here:
+        client = here.connect()
+        client.send_bytes(REQUEST)
+        assert asked.wait(PATIENCE)
+        assert made.ws in get_hub_state().streams
+        pool.kill(block=True, timeout=PATIENCE)
+        assert made.ws.state is State.CLOSED and made.ws.wait_closed(0)
+        assert not get_hub_state().streams
+        # The server's own answer, since there was none.
+        assert client.recv_response().status_code == 500
+        assert client.recv_eof()
+        client.close()
+
+
+def test_server_that_does_not_let_us_answer() -> None:
+    """It is the application's business, which has its socket still."""
+    made, raised = Made(), []
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        def refuse(status: str, headers: Any) -> Any:
+            raise AssertionError("no answer of yours")
+
+        try:
+            accept(environ, refuse, create_connection=made)
+        except AssertionError as exc:
+            raised.append(str(exc))
+        start_response("503 Service Unavailable", [("Content-Length", "6")])
+        return [b"later\n"]
+
+    with served(app) as here:
+        response = here.request(REQUEST).response
+        assert response is not None and (response.status_code, response.body) == (503, b"later\n")
+        assert made.ws.state is State.CLOSED
+        assert not get_hub_state().streams
+    assert raised == ["no answer of yours"]
+
+
 @pytest.mark.parametrize("middleware", [False, True])
 def test_second_accept(middleware: bool) -> None:
     """Also where the first was in vain: the client has got its answer."""
@@ -319,3 +382,73 @@ def test_create_connection() -> None:
         client.send_frame(Opcode.CLOSE, b"\x03\xe8")
         client.close()
     assert classes == [Connection]
+
+
+# A native thread's main greenlet, as gunicorn's gthread has it.
+
+
+class Gthread:
+    """gunicorn, as far as it answers one request."""
+
+    def __init__(self) -> None:
+        self.sock, self.client = get_original("socket", "socketpair")()
+        self.client.sendall(REQUEST)
+
+    def begin(self) -> tuple[Any, dict[str, Any]]:
+        """Return gunicorn's response, and the environ of the request."""
+        config, address = Config(), (HOST, 1)
+        request = next(RequestParser(config, self.sock, address))
+        response, environ = create(request, self.sock, address, (HOST, 80), config)
+        return response, environ
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.sock.close()
+        self.client.close()
+
+
+@pytest.mark.parametrize("scoped", [True, False])
+def test_end_of_a_request_in_a_thread(scoped: bool) -> None:
+    """Whoever does not promise that the WebSocket ends before is told by the server."""
+
+    def serve() -> tuple[State, State, bool]:
+        response, environ = here.begin()
+        ws = Mount().accept(environ, response.start_response, scoped=scoped)
+        hub = gevent.get_hub()
+        opened = ws.state
+        response.close()
+        returned = ws.state
+        ws._leave()
+        return opened, returned, hub.loop is None
+
+    with Gthread() as here:
+        end = State.OPEN if scoped else State.CLOSED
+        assert in_thread(serve) == (State.OPEN, end, True)
+        head, _, rest = here.client.recv(65536).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101 Switching Protocols\r\n")
+        # With a close frame, or without.
+        assert rest + here.client.recv(100) == (b"\x88\x02\x03\xe9" if scoped else b"")
+
+
+def test_connection_that_cannot_be_made() -> None:
+    """The hub that the thread got for it goes, too."""
+    hubs = []
+
+    def create_connection(*args: Any, **kwargs: Any) -> Any:
+        hubs.append(gevent.get_hub())
+        raise ZeroDivisionError
+
+    def serve() -> bool:
+        response, environ = here.begin()
+        mount = Mount(create_connection=create_connection)
+        with pytest.raises(ZeroDivisionError):
+            mount.accept(environ, response.start_response)
+        return hubs[0].loop is None
+
+    with Gthread() as here:
+        assert in_thread(serve)
+        # The socket is the server's as before.
+        here.sock.sendall(b"sorry")
+        assert here.client.recv(100) == b"sorry"
