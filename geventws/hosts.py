@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import _socket
 import contextlib
+import dataclasses
 import functools
 import importlib
 import io
 import os
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from gevent.pywsgi import WSGIHandler
 
+from geventws.core.headers import Headers
 from geventws.core.http11 import Response
 from geventws.net.borrowed import BorrowedTransport, DuplicateTransport, borrow_transport
 
@@ -169,6 +172,12 @@ class WerkzeugHost(Host):
         self._handler: Any = None
 
     def respond(self, response: Response) -> None:
+        opens = response.status_code == HTTPStatus.SWITCHING_PROTOCOLS
+        if not opens:
+            # It says ``Connection: close`` in all responses by itself.
+            headers = Headers(response.headers.raw_items())
+            headers.pop("Connection", None)
+            response = dataclasses.replace(response, headers=headers)
         write = self._begin_response(response)
         cells = getattr(write, "__closure__", None) or ()
         for cell in cells:
@@ -178,9 +187,12 @@ class WerkzeugHost(Host):
         if handler is None:
             write(response.body)
             return
-        # It adds ``Connection: close`` to all responses. Some clients take a second
-        # Connection header for the only one, and then a WebSocket for none.
         handler.close_connection = True
+        if not opens:
+            write(response.body)
+            return
+        # Some clients take a second Connection header for the only one, and then a WebSocket for
+        # none.
         handler.send_header = functools.partial(send_header_but_close, handler.send_header)
         try:
             write(response.body)

@@ -126,15 +126,16 @@ class Mount:
         host = find_host(environ, start_response)
         state = get_hub_state()
         end_forgotten(state)
+        transport = None
         try:
+            transport = host.make_transport(scoped)
+            make = create_connection or self.create_connection
             ws: MountedConnection = self._options.make(
-                create_connection or self.create_connection,
-                host.make_transport(scoped),
-                Side.SERVER,
-                state,
-                self.logger,
+                make, transport, Side.SERVER, state, self.logger
             )
         except BaseException:
+            if transport is not None:
+                transport.abandon()
             state.release()
             raise
         ws.environ = environ

@@ -20,13 +20,11 @@ __all__ = ["BACKLOG", "Acceptor", "create_listener", "create_unix_listener", "re
 # those that are open.
 MAX_ACCEPT = 100
 
-# Seconds to wait when there are no descriptors or no memory for another connection.
+# Seconds to wait when no connection can be accepted.
 PAUSE = 0.1
 
 # Connections that may wait to be accepted; what the system allows may be less.
 BACKLOG = 1024
-
-EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 def create_listener(host: str | None, port: int | None, **kwargs: Any) -> socket.socket:
@@ -107,8 +105,8 @@ class Acceptor:
         sock: the listening socket; it becomes non-blocking.
         hub: the hub that watches it.
         accepted: called in the hub, with a non-blocking socket and the peer's address.
-        exhausted: called in a greenlet, with the error, when descriptors or memory run out;
-            again only after all that waited were accepted.
+        failed: called in a greenlet, with the error, when none can be accepted for now, since
+            descriptors or memory ran out; again only after all that waited were accepted.
     """
 
     def __init__(
@@ -116,11 +114,11 @@ class Acceptor:
         sock: socket.socket,
         hub: Any,
         accepted: Callable[[_socket.socket, Any], object],
-        exhausted: Callable[[OSError], object],
+        failed: Callable[[OSError], object],
     ) -> None:
         self._hub = hub
         self._accepted = accepted
-        self._exhausted = exhausted
+        self._failed = failed
         # The C object below the standard library's, or gevent's, which would wait.
         self._sock: Any = getattr(sock, "_sock", sock)
         self._sock.setblocking(False)
@@ -149,10 +147,10 @@ class Acceptor:
         except BlockingIOError:
             self._short = False
         except OSError as exc:
-            if exc.errno in EXHAUSTED:
+            # Descriptors or memory ran out, or somebody else has shut the listener down: it stays
+            # readable, and would keep the loop busy.
+            if exc.errno != errno.ECONNABORTED:
                 self._pause(exc)
-            elif exc.errno != errno.ECONNABORTED:
-                self._hub.handle_error(self, *sys.exc_info())
         except BaseException:
             self._hub.handle_error(self, *sys.exc_info())
 
@@ -161,7 +159,7 @@ class Acceptor:
         self._watcher.stop()
         if not self._short:
             self._short = True
-            gevent.spawn(self._exhausted, exc.with_traceback(None))
+            gevent.spawn(self._failed, exc.with_traceback(None))
         self._timer = self._hub.loop.timer(PAUSE)
         self._timer.start(self._resume)
 

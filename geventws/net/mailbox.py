@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections import deque
 from collections.abc import Callable
@@ -69,6 +70,7 @@ class Mailbox:
             except Exception:
                 # Somebody else destroyed the hub.
                 self._posts.pop()
+                self._posted -= size
                 return False
             return True
 
@@ -132,5 +134,7 @@ class Mailbox:
         self._closed = True
         self._posts.clear()
         self._pending.clear()
-        self._bell.stop()
-        self._bell.close()
+        # Its thread may have destroyed the hub, and its loop.
+        with contextlib.suppress(ValueError):
+            self._bell.stop()
+            self._bell.close()

@@ -95,6 +95,12 @@ class OpeningConnection(Connection):
                 # It ended by an exception, which must not end the hub.
                 self._state.hub.handle_error(opener, *sys.exc_info())
 
+    def _lost(self) -> None:
+        """TCP is over, or given up, perhaps by another greenlet than the one that opens it."""
+        super()._lost()
+        if self._opener is not None:
+            self._interrupt_opening(ConnectionAbortedError("closed in the opening handshake"))
+
     def _interrupt_opening(self, exc: Exception) -> None:
         """End the wait for the peer's part of the handshake with an exception."""
         self._interruption = exc

@@ -197,7 +197,7 @@ class Sender(receiving.Receiver):
                 self._hand_over(self._protocol.encoder.encode_data(Opcode.CONT, b"", True, None))
         except BaseException:
             # A message without an end cannot be taken back, nor another one begin.
-            if opcode is not None and self._protocol.state is State.OPEN:
+            if opcode is not None and self._protocol.state is State.OPEN and not self._broken:
                 self._fail(CloseCode.INTERNAL_ERROR, "error in fragmented message")
             raise
         finally:

@@ -188,6 +188,8 @@ class ServerConnection(OpeningConnection):
                     _check_response(stage, response)
                     self._send_http_response(opening, response)
                     return False
+                if self._protocol.state is State.CLOSED:
+                    return False
             stage = "opening handshake"
             if self.server is not None and self.server.closing:
                 self._reject(opening.unavailable())
@@ -261,6 +263,9 @@ class ServerConnection(OpeningConnection):
 
     def _send_response(self, response: Response, note: str, linger: bool = True) -> None:
         """Send a response that is not 101, then close TCP."""
+        if self._protocol.state is State.CLOSED:
+            # A hook has closed the connection: there is nobody to answer.
+            return
         self._response = response
         self._write_head(response.serialize())
         self._note_response(">", response)

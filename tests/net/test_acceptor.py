@@ -17,6 +17,7 @@ from gevent.monkey import get_original
 from gevent.queue import Queue
 
 import geventws
+from geventws.net import acceptor
 from geventws.net.acceptor import (
     MAX_ACCEPT,
     Acceptor,
@@ -106,17 +107,19 @@ def test_client_that_went_away(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == ""
 
 
-def test_listener_that_listens_no_more(capsys: pytest.CaptureFixture[str]) -> None:
-    """Whoever has the socket, too, has shut it down: that is told, not kept quiet."""
-    errors = ""
+def test_listener_that_listens_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has the socket, too, has shut it down: that is told once, and keeps nobody busy."""
+    monkeypatch.setattr(acceptor, "PAUSE", 0.001)
+    reports: list[OSError] = []
+    pauses: list[OSError] = []
     with create_listener("127.0.0.1", 0) as listener:
-        acceptor = Acceptor(listener, gevent.get_hub(), lambda sock, address: None, refuse)
+        here = Acceptor(listener, gevent.get_hub(), lambda sock, address: None, reports.append)
+        pause = here._pause
+        monkeypatch.setattr(here, "_pause", lambda exc: (pauses.append(exc), pause(exc)))
         listener.shutdown(socket.SHUT_RDWR)
-        with gevent.Timeout(PATIENCE):
-            while "Invalid argument" not in errors:
-                gevent.sleep(0.001)
-                errors += capsys.readouterr().err
-        acceptor.stop()
+        until(lambda: len(pauses) > 2)
+        here.stop()
+    assert [exc.errno for exc in reports] == [errno.EINVAL]
 
 
 def test_host_and_port() -> None:

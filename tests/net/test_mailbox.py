@@ -124,21 +124,24 @@ def test_a_hub_that_others_destroyed_is_gone() -> None:
 def test_a_hub_that_was_destroyed_and_is_not_dead_yet() -> None:
     """Nothing can wake it any more: who posts is told so, and nothing is left behind."""
 
-    def destroy(_: int) -> tuple[bool, bool, list[str]]:
+    def destroy(_: int) -> tuple[bool, bool, int, list[str]]:
         arrived: list[str] = []
         hub = gevent.get_hub()
         gevent.sleep(0)
         box = Mailbox(hub)
         hub.destroy(destroy_loop=True)
         gone = box.gone
-        posted = box.post(arrived.append, "too late")
+        posted = box.post(arrived.append, "too late", size=100)
+        waiting = box.waiting
         box._deliver()
+        # A fork at this moment must be able to forget it.
+        box.abandon()
         if not hub.dead:
             # A greenlet that never ends is never freed.
             hub.throw(gevent.GreenletExit)
-        return gone, posted, arrived
+        return gone, posted, waiting, arrived
 
-    assert in_threads(destroy, 1) == [(False, False, [])]
+    assert in_threads(destroy, 1) == [(False, False, 0, [])]
 
 
 def test_a_hub_whose_thread_ended_is_gone() -> None:

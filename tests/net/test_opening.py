@@ -150,6 +150,23 @@ def test_interrupted_while_it_waits() -> None:
             assert peer.recv_eof()
 
 
+def test_closed_by_another_greenlet_while_it_waits() -> None:
+    made: list[Any] = []
+
+    def make(*args: Any, **options: Any) -> ClientConnection:
+        made.append(ClientConnection(*args, **options))
+        return made[0]
+
+    with RawServer() as server:
+        opening = gevent.spawn(connect, server.uri, create_connection=make, open_timeout=None)
+        with server.accept(open=False) as peer:
+            server.recv_request(peer)
+            made[0].close()
+            with pytest.raises(ConnectionAbortedError, match="^closed in the opening handshake$"):
+                opening.get(timeout=PATIENCE)
+            assert peer.recv_eof()
+
+
 def test_opener_that_ends_by_an_exception(monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends in the hub, which goes on: a raw greenlet has nobody else to tell."""
     errors: list[Any] = []
@@ -241,15 +258,18 @@ def test_a_refused_client_is_closed() -> None:
     assert made[0].response.status_code == 403
 
 
-def test_hook_that_has_closed_the_connection() -> None:
+@pytest.mark.parametrize("answers", [True, False])
+def test_hook_that_has_closed_the_connection(
+    answers: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     """There is nobody to answer any more, nor anything to close."""
+    caplog.set_level("INFO", "geventws.server")
     closed: list[Any] = []
 
-    def process_request(ws: Any, request: Request) -> Response:
+    def process_request(ws: Any, request: Request) -> Response | None:
         ws.close()
         closed.append(ws)
-        response: Response = ws.respond(403, "too late")
-        return response
+        return ws.respond(403, "too late") if answers else None
 
     with serving(echo, process_request=process_request) as server:
         with RawClient(server.address, open=False) as peer:
@@ -259,3 +279,4 @@ def test_hook_that_has_closed_the_connection() -> None:
     (ws,) = closed
     assert ws.state is State.CLOSED and ws.wait_closed(PATIENCE)
     assert ws._transport.fileno() == -1
+    assert caplog.messages[1:2] == ["connection closed"]

@@ -578,7 +578,7 @@ def test_batch_in_another_thread_is_refused(ends: Ends) -> None:
 # After the end.
 
 
-@pytest.mark.parametrize("message", ["x", bytes(LARGE)])
+@pytest.mark.parametrize("message", ["x", bytes(LARGE), ["x"]])
 def test_send_to_a_peer_that_takes_nothing_any_more(message: Any, tmp_path: pathlib.Path) -> None:
     """Only Unix sockets have such; what it sends may still be read."""
     hold = Hold()

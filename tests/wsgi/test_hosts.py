@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import sys
 import types
@@ -387,7 +388,9 @@ def test_werkzeug_sends_no_second_connection_header() -> None:
 
 def test_werkzeug_sends_the_body_of_a_refusal() -> None:
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        find_host(environ, start_response).respond(REFUSAL)
+        headers = Headers([*REFUSAL.headers.raw_items(), ("Connection", "close")])
+        find_host(environ, start_response).respond(dataclasses.replace(REFUSAL, headers=headers))
+        assert headers["Connection"] == "close"
         return []
 
     with Werkzeug() as here:
@@ -395,6 +398,8 @@ def test_werkzeug_sends_the_body_of_a_refusal() -> None:
         status, headers, body = here.received()
     assert (status, body) == ("403 Forbidden", b"no\n")
     assert ["Content-Length", "3"] in headers
+    # It is told once that the connection ends, by us or by Werkzeug.
+    assert [value for name, value in headers if name == "Connection"] == ["close"]
 
 
 def test_werkzeug_does_not_read_the_socket_again() -> None:

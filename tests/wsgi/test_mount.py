@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Sequence
 from typing import Any, Self
@@ -432,7 +433,8 @@ def test_end_of_a_request_in_a_thread(scoped: bool) -> None:
         assert rest + here.client.recv(100) == (b"\x88\x02\x03\xe9" if scoped else b"")
 
 
-def test_connection_that_cannot_be_made() -> None:
+@pytest.mark.parametrize("scoped", [True, False])
+def test_connection_that_cannot_be_made(scoped: bool) -> None:
     """The hub that the thread got for it goes, too."""
     hubs = []
 
@@ -443,8 +445,11 @@ def test_connection_that_cannot_be_made() -> None:
     def serve() -> bool:
         response, environ = here.begin()
         mount = Mount(create_connection=create_connection)
+        before = len(os.listdir("/proc/self/fd"))
         with pytest.raises(ZeroDivisionError):
-            mount.accept(environ, response.start_response)
+            # A connection that may outlive the request would have a descriptor of its own.
+            mount.accept(environ, response.start_response, scoped=scoped)
+        assert len(os.listdir("/proc/self/fd")) <= before
         return hubs[0].loop is None
 
     with Gthread() as here:
