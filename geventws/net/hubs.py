@@ -10,6 +10,7 @@ from typing import Any
 
 from gevent import GreenletExit, get_hub
 from gevent._hub_local import get_hub_if_exists
+from gevent.event import Event
 from greenlet import getcurrent, greenlet
 
 from geventws.core.exceptions import ConcurrencyError
@@ -52,6 +53,10 @@ class HubState:
         self.mailbox = Mailbox(hub)
         # Connections whose TCP is open.
         self.streams: set[Any] = set()
+        # Greenlets that write to the log, once for each connection whose lines they write, and
+        # an event for who waits until there are none.
+        self.emitters: list[Any] = []
+        self.quiet: Event | None = None
         # Whether geventws made the hub, for a thread that had none.
         self.created_hub = created_hub
         # Whether it is destroyed again.
@@ -88,21 +93,52 @@ class HubState:
         Call it from the thread's main greenlet. Without it, each thread that connects would
         leave a loop and its descriptors behind.
         """
-        if self.created_hub and not self.streams and not self.released:
-            main_greenlet = self.hub.parent
-            if self.thread == get_ident() and getcurrent() is main_greenlet:
-                # Only once: whoever closes, and the request around it, call this.
-                self.released = True
-                _all_states.discard(self)
-                self.mailbox.close()
-                self.keepalive.stop(block=True)
-                self.turns.stop()
-                del self.hub.geventws_state
-                self.hub.destroy(destroy_loop=True)
-                if not self.hub.dead:
-                    # gevent lets it wait outside of its loop, for ever: a suspended greenlet
-                    # is never freed, nor is whatever its frame refers to.
-                    self.hub.throw(GreenletExit)
+        if not self._can_be_released():
+            return
+        # Whoever waits in a log handler would never leave it, nor give back its lock.
+        if self.emitters:
+            self._wait_until_quiet()
+        if self._can_be_released():
+            self._destroy()
+
+    def _wait_until_quiet(self) -> None:
+        """Wait until no greenlet writes to the log."""
+        # To wait for a lock that another thread has does not keep the loop alive.
+        alive = self.loop.async_()
+        alive.start(int)
+        try:
+            while self.emitters:
+                self.quiet = Event()
+                self.quiet.wait()
+        finally:
+            alive.stop()
+            alive.close()
+
+    def _can_be_released(self) -> bool:
+        if not self.created_hub or self.streams or self.released or self.thread != get_ident():
+            return False
+        here = getcurrent()
+        return here is self.hub.parent and here not in self.emitters
+
+    def _destroy(self) -> None:
+        # Only once: whoever closes, and the request around it, call `release`.
+        self.released = True
+        _all_states.discard(self)
+        self.mailbox.close()
+        self.keepalive.stop(block=True)
+        self.turns.stop()
+        del self.hub.geventws_state
+        self.hub.destroy(destroy_loop=True)
+        if not self.hub.dead:
+            # gevent lets it wait outside of its loop, for ever: a suspended greenlet is never
+            # freed, nor is whatever its frame refers to.
+            self.hub.throw(GreenletExit)
+
+    def emitted(self) -> None:
+        """Note that the current greenlet has written to the log."""
+        self.emitters.remove(getcurrent())
+        if self.quiet is not None and not self.emitters:
+            self.quiet.set()
 
     def abandon(self) -> None:
         """Forget all connections, which belong to the parent process now."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import gevent
 from gevent.event import Event
+from greenlet import getcurrent
 
 from geventws.core.exceptions import ConnectionClosed
 from geventws.core.protocol import SEND_EOF, Protocol
@@ -219,6 +220,7 @@ class Link(stream.Stream):
         if not journal.waiting or self._emitting:
             return
         self._emitting = True
+        self._state.emitters.append(getcurrent())
         try:
             while journal.waiting:
                 emit(self._logger, self, journal.take())
@@ -226,3 +228,4 @@ class Link(stream.Stream):
             self._state.hub.handle_error(self, *sys.exc_info())
         finally:
             self._emitting = False
+            self._state.emitted()

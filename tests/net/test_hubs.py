@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import pathlib
 import sys
@@ -14,6 +15,7 @@ import gevent
 import gevent.monkey
 import pytest
 from gevent._hub_local import get_hub_if_exists
+from gevent.event import Event
 
 from geventws import (
     ClientConnection,
@@ -198,6 +200,51 @@ def test_hub_that_never_ran_is_destroyed(tmp_path: pathlib.Path) -> None:
         return get_hub_if_exists()
 
     assert in_thread(fail) is None
+
+
+class Slow(logging.Handler):
+    """Waits at one line, as for a lock that another thread has, until it is told to go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocked, self.go_on = Event(), Event()
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage() == "< TEXT 'slow' [4 bytes]":
+            self.blocked.set()
+            self.go_on.wait(PATIENCE)
+        self.messages.append(record.getMessage())
+
+    def createLock(self) -> None:
+        """Do without: the wait is what matters."""
+        self.lock = None
+
+
+def test_hub_is_not_destroyed_under_who_waits_in_a_log_handler() -> None:
+    """It would never leave it: neither its lines nor the handler's lock would be seen again."""
+
+    def talk() -> tuple[bool, list[str]]:
+        handler = Slow()
+        logger = logging.Logger("slow", logging.DEBUG)
+        logger.addHandler(handler)
+        ws = connect(uri_of(server), logger=logger, compression=None)
+        state = ws._state
+        assert handler.blocked.wait(PATIENCE)
+        ws._lost()
+        assert ws.wait_closed(PATIENCE)
+        state.loop.run_callback(handler.go_on.set)
+        ws.close()
+        return state.released, handler.messages
+
+    def handler(ws: ServerConnection) -> None:
+        ws.send("slow")
+        ws.wait_closed(PATIENCE)
+
+    with serving(handler) as server:
+        released, messages = in_thread(talk)
+    assert released
+    assert "< TEXT 'slow' [4 bytes]" in messages
 
 
 def test_hub_is_destroyed_only_by_the_main_greenlet() -> None:
