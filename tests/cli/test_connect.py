@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import os
+import pathlib
 import re
 import termios
+from collections.abc import Iterator
 from typing import Any
 
 import gevent
 import pytest
 
-from geventws import ServerConnection
+from geventws import ClientConnection, ServerConnection
+from geventws.cli.connect import Conversation
+from geventws.cli.console import Pipes
 from geventws.core.frames import Close, Opcode
 from geventws.testing import RawServer
 from tests.cli.support import Program, pem_files, run
-from tests.net.support import PATIENCE, Hold, echo, server_tls, serving, uri_of
+from tests.net.support import (
+    PATIENCE,
+    Hold,
+    echo,
+    raw_server,
+    server_tls,
+    serving,
+    squeeze,
+    turns,
+    uri_of,
+)
 
 ENTER = "\r"
 CTRL_C, CTRL_D = "\x03", "\x04"
@@ -97,7 +114,9 @@ def test_options_reach_the_server() -> None:
 )
 def test_input_that_is_no_message(options: list[str], data: bytes, error: str) -> None:
     with serving(echo) as server:
-        output, errors = run("connect", *options, uri_of(server), data=data, code=1)
+        # It does not wait for more answers.
+        options = [*options, "--wait", "inf", uri_of(server)]
+        output, errors = run("connect", *options, data=data, code=1)
     assert output.endswith("Connection closed: 1000 (OK).\n")
     assert errors.startswith(error) and errors.count("\n") == 1
 
@@ -142,6 +161,83 @@ def test_server_that_takes_too_long() -> None:
             r"^Failed to connect to .*: timed out while waiting for handshake response"
         )
         assert program.wait() == 1
+
+
+@contextlib.contextmanager
+def conversation(
+    ws: ClientConnection, source: int | None = None
+) -> Iterator[tuple[Conversation, list[int]]]:
+    """A conversation in this process, and the other ends of its pipes: where to write, to read.
+
+    Args:
+        ws: the connection.
+        source: what it reads, instead of a pipe.
+    """
+    lines, write = os.pipe()
+    read, target = os.pipe()
+    options = argparse.Namespace(binary=False, raw=True, wait=None)
+    ends = [write, read]
+    try:
+        yield Conversation(ws, Pipes(lines if source is None else source, target), options), ends
+    finally:
+        os.close(write)
+        # A thread may still read, though nobody waits for it any more: it comes to the end.
+        gevent.get_hub().threadpool.join()
+        for descriptor in (lines, target, *ends[1:]):
+            os.close(descriptor)
+
+
+def test_input_is_left_alone_when_the_connection_is_closed_already(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "lines"
+    path.write_bytes(b"too late\n")
+    with (
+        path.open("rb") as file,
+        raw_server() as (ws, peer),
+        conversation(ws, file.fileno()) as (talk, _),
+    ):
+        peer.send_frame(Opcode.CLOSE, Close(1001, "bye").serialize())
+        peer.close()
+        assert ws.wait_closed(PATIENCE)
+        talk.hold()
+        gevent.get_hub().threadpool.join()
+        assert os.lseek(file.fileno(), 0, os.SEEK_CUR) == 0
+    assert talk.failures == []
+
+
+def test_output_that_nobody_reads_closes_the_connection() -> None:
+    """As ``geventws connect --raw URI | head -1`` does."""
+    with raw_server() as (ws, peer), conversation(ws) as (talk, ends):
+        os.close(ends.pop())
+        # Under monkey patching it is closed in the loop's next turn.
+        turns()
+        talking = gevent.spawn(talk.hold)
+        peer.send_frame(Opcode.TEXT, b"message")
+        frame = peer.recv_close()
+        assert frame is not None and Close.parse(frame.data) == Close(1000, "")
+        peer.send_frame(Opcode.CLOSE, frame.data)
+        peer.close()
+        talking.get(timeout=PATIENCE)
+    assert talk.failures == ["cannot write messages: [Errno 32] Broken pipe"]
+
+
+def test_connection_that_is_lost_while_a_line_waits_is_told_once(tmp_path: pathlib.Path) -> None:
+    """By who receives, not by who sends as well."""
+    size = 4 * 2**20
+    path = tmp_path / "lines"
+    path.write_bytes(b"x" * size + b"\nwaits\n")
+    with (
+        path.open("rb") as file,
+        raw_server() as (ws, peer),
+        conversation(ws, file.fileno()) as (talk, _),
+    ):
+        squeeze(ws, peer)
+        talking = gevent.spawn(talk.hold)
+        # The first line is on its way: the second waits for room.
+        assert peer.sock.recv(1)
+        peer.reset()
+        talking.get(timeout=PATIENCE)
+    (failure,) = talk.failures
+    assert failure.startswith("no close frame received or sent: ")
 
 
 def shown(text: str) -> str:

@@ -78,3 +78,9 @@ def test_failure_is_one_line(
     output, errors = capsys.readouterr()
     assert output == "" and errors.count("\n") == 1
     assert errors.startswith(error.format(port=port))
+
+
+def test_key_without_certificate(capsys: pytest.CaptureFixture[str]) -> None:
+    """It does not listen, least of all without TLS."""
+    assert main(["echo", "--port", "0", "--key", "key.pem"]) == 2
+    assert capsys.readouterr() == ("", "--key needs --certificate.\n")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from geventws.cli.options import add_client_options, client_options, log_shown
+from geventws.cli.options import add_client_options, client_options, log_shown, seconds, size
 from tests.cli.support import pem_files
 
 
@@ -72,13 +72,47 @@ def test_tls() -> None:
     assert len(context.get_ca_certs()) == 1
 
 
+@pytest.mark.parametrize(("text", "value"), [("0", 0.0), ("1.5", 1.5), ("inf", None)])
+def test_seconds(text: str, value: float | None) -> None:
+    assert seconds(text) == value
+
+
+@pytest.mark.parametrize(("text", "value"), [("1", 1), ("1048576", 2**20), ("inf", None)])
+def test_size(text: str, value: int | None) -> None:
+    assert size(text) == value
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "error"),
+    [
+        ("--open-timeout", "soon", "soon is no number of seconds; give one, or inf"),
+        ("--open-timeout", "nan", "nan is no number of seconds; give one, or inf"),
+        ("--close-timeout", "-1", "-1 is no number of seconds; give one, or inf"),
+        ("--max-size", "0", "0 is no number of bytes; give one, or inf"),
+        ("--max-size", "-1", "-1 is no number of bytes; give one, or inf"),
+        ("--max-size", "1k", "1k is no number of bytes; give one, or inf"),
+        ("--header", "Cookie", "Cookie is no header; write it as 'Name: value'"),
+        ("--header", " : value", " : value is no header; write it as 'Name: value'"),
+    ],
+)
+def test_wrong_values(
+    option: str, text: str, error: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as raised:
+        parse(f"{option}={text}")
+    assert raised.value.code == 2
+    assert capsys.readouterr().err.endswith(f": {error}\n")
+
+
 def test_log_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
-    logger = logging.getLogger("geventws.client")
-    before = logger.parent.level, list(logger.parent.handlers)
+    # By its name: who is the parent of another logger depends on which of them was there first.
+    logger = logging.getLogger("geventws")
+    before = logger.level, list(logger.handlers)
     with log_shown(logging.INFO):
-        logger.info("a line")
-        logger.debug("another line")
+        client = logging.getLogger("geventws.client")
+        client.info("a line")
+        client.debug("another line")
     output, errors = capsys.readouterr()
-    assert output == "" and errors.endswith(" INFO a line\n")
+    assert output == "" and errors.endswith(" INFO a line\n") and errors.count("\n") == 1
     # `main` may be called by a program that has a log of its own.
-    assert (logger.parent.level, logger.parent.handlers) == before
+    assert (logger.level, logger.handlers) == before

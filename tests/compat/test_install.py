@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -25,7 +26,7 @@ INSTALL = "import geventws.compat; geventws.compat.install()\n"
 def run(program: str, path: pathlib.Path = ROOT, arguments: Sequence[str] = ()) -> str:
     """Run a program that must succeed; return what it printed."""
     command = [sys.executable, "-c", program, *arguments]
-    environ = {"PYTHONPATH": f"{path}:{ROOT}", "PATH": "/usr/bin:/bin"}
+    environ = {**os.environ, "PYTHONPATH": f"{path}:{ROOT}"}
     result = subprocess.run(command, capture_output=True, text=True, timeout=30, env=environ)
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""

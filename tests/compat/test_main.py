@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from tests.wsgi.support import ROOT
 
 def run(*arguments: str, cwd: pathlib.Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "geventws.compat", *arguments]
-    environ = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         command, capture_output=True, text=True, timeout=30, env=environ, cwd=cwd, check=False
     )
