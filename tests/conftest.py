@@ -17,11 +17,12 @@ from __future__ import annotations
 import os
 import threading
 
-from tests.tracing import trace_native_threads
+from tests.tracing import trace_native_threads, trace_switches
 
 # Coverage measures this run.
 if threading.gettrace() is not None:
     trace_native_threads()
+    trace_switches()
 
 if os.environ.get("GEVENTWS_TEST_PATCH") == "1":
     from gevent import monkey
