@@ -877,6 +877,8 @@ def test_shutdown_while_a_hook_runs() -> None:
             until(lambda: server.closing)
             go_on.set()
             assert peer.recv_response().status_code == 503
+            # It waits for that.
+            peer.close()
             closing.get(timeout=PATIENCE)
 
 
