@@ -184,11 +184,9 @@ class WerkzeugHost(Host):
             if isinstance(cell.cell_contents, BaseHTTPRequestHandler):
                 self._handler = cell.cell_contents
         handler = self._handler
-        if handler is None:
-            write(response.body)
-            return
-        handler.close_connection = True
-        if not opens:
+        if handler is not None:
+            handler.close_connection = True
+        if handler is None or not opens:
             write(response.body)
             return
         # Some clients take a second Connection header for the only one, and then a WebSocket for

@@ -105,8 +105,8 @@ class Acceptor:
         sock: the listening socket; it becomes non-blocking.
         hub: the hub that watches it.
         accepted: called in the hub, with a non-blocking socket and the peer's address.
-        failed: called in a greenlet, with the error, when none can be accepted for now, since
-            descriptors or memory ran out; again only after all that waited were accepted.
+        failed: called in a greenlet, with the error, when none can be accepted for now; again
+            only after all that waited were accepted.
     """
 
     def __init__(

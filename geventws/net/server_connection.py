@@ -188,8 +188,6 @@ class ServerConnection(OpeningConnection):
                     _check_response(stage, response)
                     self._send_http_response(opening, response)
                     return False
-                if self._protocol.state is State.CLOSED:
-                    return False
             stage = "opening handshake"
             if self.server is not None and self.server.closing:
                 self._reject(opening.unavailable())
@@ -210,6 +208,9 @@ class ServerConnection(OpeningConnection):
             return False
         if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
             self._reject(response)
+            return False
+        if self._protocol.state is State.CLOSED:
+            # A hook has closed the connection.
             return False
         self._accept(response, data, accepted)
         return self._protocol.state is State.OPEN and not self._broken

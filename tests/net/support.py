@@ -8,9 +8,11 @@ import ctypes
 import functools
 import gc
 import os
+import resource
 import socket
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
@@ -242,6 +244,47 @@ def run_program(program: str, *arguments: str) -> tuple[str, str, int]:
         check=False,
     )
     return run.stdout.decode(), run.stderr.decode(), run.returncode
+
+
+def in_child(check: Callable[[], object]) -> None:
+    """Fork, and let the child check something."""
+    pid = os.fork()
+    if not pid:
+        status = 1
+        try:
+            check()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+@contextlib.contextmanager
+def allowing_descriptors(count: int) -> Iterator[None]:
+    """Let this process open so many descriptors."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@contextlib.contextmanager
+def no_descriptors() -> Iterator[None]:
+    """Let this process open no descriptor more."""
+    with open(os.devnull) as next_free:
+        count = next_free.fileno()
+    with allowing_descriptors(count):
+        yield
+
+
+def get(path: str = "/", *headers: str) -> bytes:
+    """A request that asks for no WebSocket."""
+    lines = [f"GET {path} HTTP/1.1", "Host: localhost", *headers]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 def until(condition: Callable[[], object]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import pathlib
-import resource
 import socket
 import subprocess
 import sys
@@ -25,7 +24,7 @@ from geventws.net.acceptor import (
     create_unix_listener,
     remove_socket,
 )
-from tests.net.support import PATIENCE, until
+from tests.net.support import PATIENCE, no_descriptors, until
 
 ipv6 = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this system has no IPv6")
 
@@ -234,27 +233,13 @@ def test_abstract_socket_has_no_file() -> None:
 # Descriptors run out.
 
 
-class Scarcity:
-    """Lets this process open no descriptor until the block ends."""
-
-    def __enter__(self) -> None:
-        self._limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-        with open(os.devnull) as next_free:
-            limits = next_free.fileno(), self._limits[1]
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-
-    def __exit__(self, *exc_info: object) -> None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, self._limits)
-
-
 @pytest.fixture
-def scarce(monkeypatch: pytest.MonkeyPatch) -> Scarcity:
-    # Several pauses in no time.
-    monkeypatch.setattr("geventws.net.acceptor.PAUSE", 0.01)
-    return Scarcity()
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acceptor, "PAUSE", 0.01)
 
 
-def test_pause_and_resume(scarce: Scarcity) -> None:
+@pytest.mark.usefixtures("short_pauses")
+def test_pause_and_resume() -> None:
     reports: list[OSError] = []
     accepted: Queue[socket.socket] = Queue()
     with create_listener("127.0.0.1", 0) as listener:
@@ -262,7 +247,7 @@ def test_pause_and_resume(scarce: Scarcity) -> None:
             listener, gevent.get_hub(), lambda sock, address: accepted.put(sock), reports.append
         )
         with socket.create_connection(listener.getsockname()):
-            with scarce:
+            with no_descriptors():
                 until(lambda: reports)
                 pause = acceptor._timer
                 until(lambda: acceptor._timer not in (None, pause))
@@ -272,14 +257,15 @@ def test_pause_and_resume(scarce: Scarcity) -> None:
         acceptor.stop()
 
 
-def test_stop_in_a_pause(scarce: Scarcity, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("short_pauses")
+def test_stop_in_a_pause(capsys: pytest.CaptureFixture[str]) -> None:
     exhausted = Event()
     with create_listener("127.0.0.1", 0) as listener:
         acceptor = Acceptor(
             listener, gevent.get_hub(), lambda *args: refuse(OSError()), lambda _: exhausted.set()
         )
         with socket.create_connection(listener.getsockname()):
-            with scarce:
+            with no_descriptors():
                 assert exhausted.wait(PATIENCE)
             acceptor.stop()
             # Past the end of the pause.

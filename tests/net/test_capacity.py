@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import resource
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,6 +15,7 @@ from tests.net.support import (
     HOST,
     PATIENCE,
     Hold,
+    allowing_descriptors,
     client_tls,
     echo,
     server_tls,
@@ -119,19 +118,8 @@ def test_who_is_refused_is_no_http_client_either() -> None:
             assert peer.recv_response().status_code == 503
 
 
-@contextlib.contextmanager
-def descriptors(count: int) -> Iterator[None]:
-    """Let this process open so many descriptors."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (count, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
-
-
 def test_default_leaves_descriptors_for_handlers() -> None:
-    with descriptors(1000):
+    with allowing_descriptors(1000):
         assert default_limit() == 900
         assert Capacity(None).limit == 900
 

@@ -9,7 +9,6 @@ import pathlib
 import signal
 import socket
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Any
@@ -42,6 +41,7 @@ from tests.net.support import (
     booby_trap,
     client_tls,
     echo,
+    in_child,
     raw_client,
     run_program,
     server_tls,
@@ -766,27 +766,19 @@ def test_close_frame_behind_the_message_at_which_the_connection_was_lost(ends: E
         ws.recv()
 
 
-def exit_code_of_a_child(ws: ServerConnection) -> int:
-    """Return 0 if a forked process has nothing to do with who receives in its parent."""
-    try:
-        assert ws._receiver is None
-        with pytest.raises(ConnectionClosedError):
-            ws.recv()
-    except BaseException:
-        traceback.print_exc()
-        return 1
-    return 0
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_fork_leaves_the_receiver_to_the_parent(ends: Ends) -> None:
     peer, ws = ends
     receiver = gevent.spawn(ws.recv)
     until(lambda: ws._receiver is receiver)
-    pid = os.fork()
-    if not pid:
-        os._exit(exit_code_of_a_child(ws))
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+    def check() -> None:
+        """The child has nothing to do with who receives in its parent."""
+        assert ws._receiver is None
+        with pytest.raises(ConnectionClosedError):
+            ws.recv()
+
+    in_child(check)
     peer.send_frame(TEXT, b"the parent's")
     assert receiver.get(timeout=PATIENCE) == "the parent's"
 

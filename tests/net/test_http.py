@@ -23,6 +23,7 @@ from tests.net.support import (
     PATIENCE,
     client_tls,
     echo,
+    get,
     server_tls,
     serving,
     squeeze,
@@ -31,11 +32,6 @@ from tests.net.support import (
 )
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
-
-
-def get(path: str = "/", *headers: str) -> bytes:
-    lines = [f"GET {path} HTTP/1.1", "Host: localhost", *headers]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 def post(body: bytes, *headers: str) -> bytes:

@@ -7,7 +7,6 @@ import logging
 import os
 import pathlib
 import socket
-import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,9 +29,10 @@ from geventws.core.states import Side, State
 from geventws.net.hubs import get_hub_state
 from geventws.net.link import Link
 from geventws.net.logs import ConnectionLogger
+from geventws.net.threads import get_ident
 from geventws.net.transport import Transport, own_socket
 from geventws.testing import RawClient
-from tests.net.support import PATIENCE, Hold, pair, raw_client, squeeze, turns, until
+from tests.net.support import PATIENCE, Hold, in_child, pair, raw_client, squeeze, turns, until
 
 TEXT, BINARY = Opcode.TEXT, Opcode.BINARY
 CLOSE, PING, PONG = Opcode.CLOSE, Opcode.PING, Opcode.PONG
@@ -302,7 +302,7 @@ def test_a_foreign_thread_is_told_whose_connection_it_is(call: str) -> None:
         threads: list[int] = []
 
         def use() -> None:
-            threads.append(native_ident())
+            threads.append(get_ident())
             try:
                 getattr(client, call)()
             except ConcurrencyError as exc:
@@ -314,40 +314,24 @@ def test_a_foreign_thread_is_told_whose_connection_it_is(call: str) -> None:
         assert str(threads[0]) in str(error)
 
 
-def native_ident() -> int:
-    from geventws.net.hubs import get_ident
-
-    ident: int = get_ident()
-    return ident
-
-
-def exit_code_of_a_child(ws: ServerConnection) -> int:
-    """Return 0 if a forked process cannot use a connection, and is told why."""
-    try:
-        for _ in range(2):
-            with pytest.raises(ConnectionClosedError) as caught:
-                ws.recv()
-            assert str(caught.value.__cause__) == (
-                f"this connection belongs to process {os.getppid()}, which forked process "
-                f"{os.getpid()}; open a connection of its own there"
-            )
-            assert ws.wait_closed() is True
-            assert ws._transport.fileno() == -1
-            # Once is enough.
-            ws.abandon()
-    except BaseException:
-        traceback.print_exc()
-        return 1
-    return 0
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_forked_process_is_told_whose_connection_it_is() -> None:
     with raw_client() as (peer, ws):
-        pid = os.fork()
-        if not pid:
-            os._exit(exit_code_of_a_child(ws))
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+        def check() -> None:
+            for _ in range(2):
+                with pytest.raises(ConnectionClosedError) as caught:
+                    ws.recv()
+                assert str(caught.value.__cause__) == (
+                    f"this connection belongs to process {os.getppid()}, which forked process "
+                    f"{os.getpid()}; open a connection of its own there"
+                )
+                assert ws.wait_closed() is True
+                assert ws._transport.fileno() == -1
+                # Once is enough.
+                ws.abandon()
+
+        in_child(check)
         ws.send("still the parent's")
         assert peer.recv_frame() == Frame(TEXT, b"still the parent's")
 

@@ -39,7 +39,7 @@ from geventws.net.stream import READ, WRITE
 from geventws.net.transport import Transport, own_socket
 from geventws.testing import RawClient
 from geventws.wsgi import accept, websocket_app
-from tests.net.support import HOST, PATIENCE, in_thread, occupy, turns, until
+from tests.net.support import HOST, PATIENCE, in_child, in_thread, occupy, turns, until
 from tests.wsgi.support import served
 
 Handler = Callable[[MountedConnection], Any]
@@ -278,10 +278,12 @@ def test_fork() -> None:
     with served(websocket_app(hold)) as here:
         client = here.open()
         ws = hold.get()
-        pid = os.fork()
-        if not pid:
-            os._exit(0 if ws.state is State.CLOSED and ws._transport.fileno() != -1 else 1)
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+        def check() -> None:
+            assert ws.state is State.CLOSED
+            assert ws._transport.fileno() != -1
+
+        in_child(check)
         ws.send("still here")
         assert client.recv_frame().data == b"still here"
         hold.done.set()
@@ -500,30 +502,16 @@ class ScriptedTLS:
         return getattr(self.tls, name)
 
 
-def test_tls_read_goes_on_when_it_can_write() -> None:
+@pytest.mark.parametrize("withholds", [False, True])
+def test_tls_read_goes_on_when_it_can_write(withholds: bool) -> None:
+    """Also if the socket is empty: then only that there is room tells of what arrived."""
     hold = Hold()
     with served(websocket_app(hold), tls=True) as here:
         client = here.open()
         ws = hold.get()
         turns()
         openssl = ws._transport._tls = ScriptedTLS(ws._transport._tls)
-        openssl.read_raises = ssl.SSLWantWriteError()
-        client.send_frame(Opcode.TEXT, b"behind")
-        assert ws.recv(timeout=PATIENCE) == "behind"
-        assert not ws._writing
-        hold.done.set()
-        client.close()
-
-
-def test_tls_read_that_has_all_goes_on_when_it_can_write() -> None:
-    """The socket is empty: only that there is room to write tells of what arrived."""
-    hold = Hold()
-    with served(websocket_app(hold), tls=True) as here:
-        client = here.open()
-        ws = hold.get()
-        turns()
-        openssl = ws._transport._tls = ScriptedTLS(ws._transport._tls)
-        openssl.withholds, openssl.read_raises = True, ssl.SSLWantWriteError()
+        openssl.withholds, openssl.read_raises = withholds, ssl.SSLWantWriteError()
         client.send_frame(Opcode.TEXT, b"behind")
         assert ws.recv(timeout=PATIENCE) == "behind"
         assert not ws._writing and not ws._transport.unsent

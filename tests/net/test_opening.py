@@ -258,20 +258,21 @@ def test_a_refused_client_is_closed() -> None:
     assert made[0].response.status_code == 403
 
 
+@pytest.mark.parametrize("name", ["process_request", "process_response"])
 @pytest.mark.parametrize("answers", [True, False])
 def test_hook_that_has_closed_the_connection(
-    answers: bool, caplog: pytest.LogCaptureFixture
+    answers: bool, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """There is nobody to answer any more, nor anything to close."""
     caplog.set_level("INFO", "geventws.server")
     closed: list[Any] = []
 
-    def process_request(ws: Any, request: Request) -> Response | None:
+    def hook(ws: Any, *args: Any) -> Response | None:
         ws.close()
         closed.append(ws)
         return ws.respond(403, "too late") if answers else None
 
-    with serving(echo, process_request=process_request) as server:
+    with serving(pytest.fail, **{name: hook}) as server:
         with RawClient(server.address, open=False) as peer:
             peer.send_bytes(peer.request())
             assert peer.sock.recv(100) == b""

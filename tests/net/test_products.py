@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 
 import gevent
@@ -11,6 +9,7 @@ import pytest
 
 from geventws.net.products import SERVER, USER_AGENT
 from geventws.version import version
+from tests.net.support import run_program
 
 
 def test_products() -> None:
@@ -23,14 +22,10 @@ def test_products() -> None:
     "server, client, expected",
     [("mine", "yours", "('mine', 'yours')"), ("", "", "(None, None)")],
 )
-def test_environment(server: str, client: str, expected: str) -> None:
-    code = "from geventws.net.products import *; print((SERVER, USER_AGENT))"
-    environment = {"GEVENTWS_SERVER": server, "GEVENTWS_USER_AGENT": client}
-    process = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
-        capture_output=True,
-        check=True,
-        text=True,
-    )
-    assert process.stdout.strip() == expected
+def test_environment(
+    server: str, client: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEVENTWS_SERVER", server)
+    monkeypatch.setenv("GEVENTWS_USER_AGENT", client)
+    program = "from geventws.net.products import *; print((SERVER, USER_AGENT))"
+    assert run_program(program) == (f"{expected}\n", "", 0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +22,7 @@ from tests.net.support import (
     PATIENCE,
     Hold,
     echo,
+    in_child,
     serving,
     squeeze,
     turns,
@@ -90,11 +90,11 @@ def test_fork() -> None:
         roster = server._roster
         survivor = Roster()
         survivor.survivors.add(ws)
-        pid = os.fork()
-        if not pid:
-            left = [*roster.greenlets, *roster.connections, *survivor.survivors]
-            os._exit(len(left))
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+        def check() -> None:
+            assert [*roster.greenlets, *roster.connections, *survivor.survivors] == []
+
+        in_child(check)
         assert roster.connections == set(survivor.survivors) == {ws}
         ws.send("still here")
         frame = peer.recv_frame()

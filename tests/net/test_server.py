@@ -40,6 +40,7 @@ from tests.net.support import (
     echo,
     in_thread,
     in_threads,
+    no_descriptors,
     raw_client,
     run_program,
     server_tls,
@@ -185,17 +186,12 @@ def test_one_connection_too_many(
 
 
 def test_no_descriptor_for_a_connection(caplog: pytest.LogCaptureFixture) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     native_socket = gevent.monkey.get_original("socket", "socket")
     with serving(lambda ws: None) as server, native_socket() as sock:
         # Natively, so that the server does not accept it in the meantime.
         sock.connect(server.address)
-        with open(os.devnull) as next_free:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (next_free.fileno(), hard))
-        try:
+        with no_descriptors():
             until(lambda: records_of(caplog, "ERROR"))
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         # It is served after all.
         sock.send(RawClient.request())
         sock.setblocking(False)

@@ -28,6 +28,7 @@ from tests.net.support import (
     PATIENCE,
     client_tls,
     echo,
+    get,
     pair,
     raw_client,
     server_tls,
@@ -899,11 +900,6 @@ def application(environ: Any, start_response: Any) -> list[bytes]:
     """Answer with the path."""
     start_response("200 OK", [("Content-Length", str(len(environ["PATH_INFO"])))])
     return [environ["PATH_INFO"].encode()]
-
-
-def get(path: str, *headers: str) -> bytes:
-    lines = [f"GET {path} HTTP/1.1", "Host: localhost", *headers]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 def test_websocket_behind_other_requests() -> None:

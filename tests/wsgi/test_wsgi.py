@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import urllib.parse
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,7 +17,7 @@ from geventws import Opcode, State
 from geventws.testing import RawClient
 from geventws.wsgi import Gate, WebSocketMiddleware, accept, default_mount, websocket_app
 from tests.interop.foreign import natively
-from tests.net.support import HOST, PATIENCE, until
+from tests.net.support import HOST, PATIENCE, get, until
 from tests.wsgi.support import (
     FORGOTTEN,
     GUNICORN,
@@ -462,7 +461,7 @@ def test_refused_in_a_view(capsys: pytest.CaptureFixture[str]) -> None:
     """The client has its answer, whatever the framework makes of the exception."""
     app = WebSocketMiddleware(lambda environ, start_response: accept(environ))
     with served(app) as here:
-        client = here.request(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        client = here.request(get())
         assert client.response is not None and client.response.status_code == 426
         assert client.recv_eof()
         client.close()
@@ -489,15 +488,11 @@ def test_routes(route: Any) -> None:
         client.recv_close()
         client.close()
         # What no handler is there for, and what asks for none.
-        for request in (RawClient.request(path="/elsewhere"), get("/room/ü")):
+        for request in (RawClient.request(path="/elsewhere"), get("/room/%C3%BC")):
             client = here.request(request)
             assert client.response is not None and client.response.body == b"page"
             client.close()
     assert names == ["ü" if isinstance(route, re.Pattern) else ""]
-
-
-def get(path: str) -> bytes:
-    return f"GET {urllib.parse.quote(path)} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
 
 
 def test_one_handler_for_all_paths() -> None:
@@ -513,7 +508,7 @@ def test_handler_as_an_application() -> None:
     assert app.__name__ == "app"
     assert end_of(app) == NORMAL
     with served(app) as here:
-        client = here.request(get("/"))
+        client = here.request(get())
         assert client.response is not None and client.response.status_code == 426
         client.close()
 
