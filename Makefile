@@ -56,7 +56,7 @@ test: lint types matrix
 # Ways in which the same tests must pass, JOBS of them at the same time. The core has no I/O: it
 # runs once in each build. The doors are never compiled, and their servers run in processes of
 # their own, patched or not: they run once, and so do the examples and the command line. These
-# read as always; what else is patched takes the read path of loggers at DEBUG at once.
+# read as always; the run on libuv takes the read path of loggers at DEBUG at once.
 DOORS = tests/wsgi tests/compat
 PROGRAMS = tests/cli tests/examples
 
@@ -67,8 +67,7 @@ plain: .venv/installed tests/interop/node_modules
 	$(PURE) $(PYTEST) $(patsubst %,--ignore=%,$(DOORS) $(PROGRAMS))
 
 patched: .venv/compiled
-	GEVENTWS_TEST_PATCH=1 GEVENTWS_TEST_DEBUG=1 $(PYTEST) tests/net tests/compliance tests/faults \
-	tests/testing
+	GEVENTWS_TEST_PATCH=1 $(PYTEST) tests/net tests/compliance tests/faults tests/testing
 
 doors: .venv/compiled
 	GEVENTWS_TEST_PATCH=1 $(PYTEST) $(DOORS)
@@ -80,7 +79,7 @@ compiled: .venv/compiled
 	$(PYTEST) tests/core tests/fuzz tests/net tests/compliance tests/interop tests/faults tests/testing
 
 libuv: .venv/compiled
-	GEVENT_LOOP=libuv $(PYTEST) tests/net
+	GEVENT_LOOP=libuv GEVENTWS_TEST_DEBUG=1 $(PYTEST) tests/net tests/compliance
 
 # Each kind of fault at each byte of a session, each kind of interruption at each switch; hundreds
 # of WebSockets that servers forget, ten thousand messages of all sizes.

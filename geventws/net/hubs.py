@@ -25,6 +25,10 @@ __all__ = ["HubState", "get_hub_state"]
 # little for a process, since connections share the buffer.
 RECEIVE_BUFFER_SIZE = 256 * 1024
 
+# Seconds that the end of a hub waits for who writes to the log: more than a handler takes, and
+# little for who waits in vain, since gevent can lose the news that a lock of its own is free.
+QUIET_TIMEOUT = 1.0
+
 _all_states: weakref.WeakSet[HubState] = weakref.WeakSet()
 
 
@@ -102,14 +106,15 @@ class HubState:
             self._destroy()
 
     def _wait_until_quiet(self) -> None:
-        """Wait until no greenlet writes to the log."""
+        """Wait until no greenlet writes to the log, or for as long as that may take."""
         # To wait for a lock that another thread has does not keep the loop alive.
         alive = self.loop.async_()
         alive.start(int)
         try:
             while self.emitters:
                 self.quiet = Event()
-                self.quiet.wait()
+                if not self.quiet.wait(QUIET_TIMEOUT):
+                    break
         finally:
             alive.stop()
             alive.close()
