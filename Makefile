@@ -45,41 +45,47 @@ RUFF_FORMAT = --line-length 100 --target-version py311
 SOURCES = geventws tests examples docs setup.py pytest_geventws.py
 PYTEST = .venv/bin/python -m pytest
 
-.PHONY: demo test matrix plain patched doors programs coverage compiled libuv lint types docs bench compliance \
-	fuzz faults load coverage-by-module dist release-check clean python
+.PHONY: demo test doors compiled plain libuv patched core programs lint types coverage \
+	coverage-by-module docs bench compliance fuzz faults load dist release-check clean python
 
 demo: .venv-demo/installed
 	@.venv-demo/bin/python examples/chat.py --host $(HOST) --port $(PORT)
 
-test: lint types matrix
-
-# Ways in which the same tests must pass, JOBS of them at the same time. The core has no I/O: it
-# runs once in each build. The doors are never compiled, and their servers run in processes of
-# their own, patched or not: they run once, and so do the examples and the command line. These
-# read as always; the run on libuv takes the read path of loggers at DEBUG at once.
+# Ways in which the same tests must pass, JOBS of them at the same time, the longest first. The core
+# has no I/O: it runs once in each build. Other libraries see the compiled build, which speaks as the
+# plain one does: tests/fuzz and `make compliance` hold them together. The doors are never compiled,
+# and their servers run in processes of their own, patched or not: they run once, and so do the
+# examples and the command line. These read as always; the run on libuv takes the read path of
+# loggers at DEBUG at once.
 DOORS = tests/wsgi tests/compat
 PROGRAMS = tests/cli tests/examples
+IO = tests/test_modes.py tests/net tests/compliance tests/testing
+WAYS = doors compiled plain libuv patched core programs types lint
 
-matrix: .venv/compiled tests/interop/node_modules
-	$(MAKE) --jobs=$(JOBS) --output-sync=target doors plain compiled patched programs libuv
-
-plain: .venv/installed tests/interop/node_modules
-	$(PURE) $(PYTEST) $(patsubst %,--ignore=%,$(DOORS) $(PROGRAMS))
-
-patched: .venv/compiled
-	GEVENTWS_TEST_PATCH=1 $(PYTEST) tests/net tests/compliance tests/faults tests/testing
+test: .venv/compiled tests/interop/node_modules
+	$(MAKE) --jobs=$(JOBS) --output-sync=target $(WAYS)
 
 doors: .venv/compiled
 	GEVENTWS_TEST_PATCH=1 $(PYTEST) $(DOORS)
 
-programs: .venv/compiled
-	GEVENTWS_TEST_PATCH=1 $(PYTEST) $(PROGRAMS)
-
 compiled: .venv/compiled
-	$(PYTEST) tests/core tests/fuzz tests/net tests/compliance tests/interop tests/faults tests/testing
+	$(PYTEST) tests/core tests/fuzz $(IO) tests/faults tests/interop
+
+plain: .venv/installed
+	$(PURE) $(PYTEST) $(IO) tests/faults tests/load
 
 libuv: .venv/compiled
-	GEVENT_LOOP=libuv GEVENTWS_TEST_DEBUG=1 $(PYTEST) tests/net tests/compliance
+	GEVENT_LOOP=libuv GEVENTWS_TEST_DEBUG=1 $(PYTEST) $(IO)
+
+patched: .venv/compiled
+	GEVENTWS_TEST_PATCH=1 $(PYTEST) $(IO)
+
+core: .venv/installed
+	$(PURE) $(PYTEST) $(patsubst %,--ignore=%,$(DOORS) $(PROGRAMS) $(IO) tests/faults tests/load \
+	tests/interop)
+
+programs: .venv/compiled
+	GEVENTWS_TEST_PATCH=1 $(PYTEST) $(PROGRAMS)
 
 # Each kind of fault at each byte of a session, each kind of interruption at each switch; hundreds
 # of WebSockets that servers forget, ten thousand messages of all sizes.

@@ -163,7 +163,8 @@ class Frame(NamedTuple):
 
 def _is_readable(text: str) -> bool:
     """Tell whether a human can read a text."""
-    return all(char.isprintable() or char in "\t\n\r" for char in text)
+    # A megabyte takes 3.5 ms; character by character it took 36.
+    return text.replace("\t", "").replace("\n", "").replace("\r", "").isprintable()
 
 
 def _shorten(text: str) -> str:
