@@ -613,7 +613,8 @@ def test_interrupted_clients_are_freed_by_reference_counting(
         return ws
 
     def use(server: RawServer) -> None:
-        timeout = 0.01 if how == "connect times out" else PATIENCE
+        # Long enough to come to the handshake on a busy machine.
+        timeout = 0.5 if how == "connect times out" else PATIENCE
         with connect(server.uri, create_connection=make, open_timeout=timeout) as ws:
             ws.recv(timeout=0.001 if how == "recv times out" else None)
 
