@@ -15,7 +15,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 
 # How many runs of the tests take place at the same time: they wait for half of it.
-JOBS ?= 6
+JOBS ?= 9
 
 # CPU time for each target of fuzzing.
 SECONDS ?= 60

@@ -1,4 +1,4 @@
-"""Thousands of messages of mixed sizes go to foreign clients and back, unchanged."""
+"""A thousand messages of mixed sizes go to foreign clients and back, unchanged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import geventws
 from tests.modes import LONG
 
 # How many to each client; `make faults` sends ten thousand.
-COUNT = 10_000 if LONG else 2_000
+COUNT = 10_000 if LONG else 1_000
 
 
 def echo(ws: Any) -> None:
