@@ -15,7 +15,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 
 # How many runs of the tests take place at the same time: they wait for half of it.
-JOBS ?= 9
+JOBS ?= 8
 
 # CPU time for each target of fuzzing.
 SECONDS ?= 60
@@ -45,22 +45,23 @@ RUFF_FORMAT = --line-length 100 --target-version py311
 SOURCES = geventws tests examples docs setup.py pytest_geventws.py
 PYTEST = .venv/bin/python -m pytest
 
-.PHONY: demo test doors compiled plain libuv patched core programs lint types coverage \
+.PHONY: demo test doors compiled plain libuv core programs lint types coverage \
 	coverage-by-module docs bench compliance fuzz faults load dist release-check clean python
 
 demo: .venv-demo/installed
 	@.venv-demo/bin/python examples/chat.py --host $(HOST) --port $(PORT)
 
-# Ways in which the same tests must pass, JOBS of them at the same time, the longest first. The core
-# has no I/O: it runs once in each build. Other libraries, and faults at each byte of a session, meet
-# the compiled build, which behaves as the plain one does: tests/fuzz and `make compliance` hold them
-# together, and `make faults` runs plain Python. The doors are never compiled, and their servers run
-# in processes of their own, patched or not: they run once, and so do the examples and the command
-# line. These read as always; the run on libuv takes the read path of loggers at DEBUG at once.
+# Ways in which the same tests must pass, JOBS of them at the same time, the longest first. Each run
+# of what does I/O differs from the first, which is how most programs run, in two ways at once. The
+# core has no I/O: it runs once in each build. Other libraries, and faults at each byte of a session,
+# meet the compiled build, which behaves as the plain one does: tests/fuzz and `make compliance` hold
+# them together, and `make faults` runs plain Python. The doors are never compiled, and their servers
+# run in processes of their own, patched or not: they run once, and so do the examples and the
+# command line.
 DOORS = tests/wsgi tests/compat
 PROGRAMS = tests/cli tests/examples
 IO = tests/test_modes.py tests/net tests/compliance tests/testing
-WAYS = doors compiled plain libuv patched core programs types lint
+WAYS = doors compiled plain libuv core programs types lint
 
 test: .venv/compiled tests/interop/node_modules
 	$(MAKE) --jobs=$(JOBS) --output-sync=target $(WAYS)
@@ -71,14 +72,14 @@ doors: .venv/compiled
 compiled: .venv/compiled
 	$(PYTEST) tests/core tests/fuzz $(IO) tests/faults tests/interop
 
+# With loggers at DEBUG, which take another read path.
 plain: .venv/installed
-	$(PURE) $(PYTEST) $(IO) tests/faults tests/load --ignore=tests/faults/test_offsets.py
+	$(PURE) GEVENTWS_TEST_DEBUG=1 $(PYTEST) $(IO) tests/faults tests/load \
+	--ignore=tests/faults/test_offsets.py
 
+# Patched, on gevent's other loop.
 libuv: .venv/compiled
-	GEVENT_LOOP=libuv GEVENTWS_TEST_DEBUG=1 $(PYTEST) $(IO)
-
-patched: .venv/compiled
-	GEVENTWS_TEST_PATCH=1 $(PYTEST) $(IO)
+	GEVENT_LOOP=libuv GEVENTWS_TEST_PATCH=1 $(PYTEST) $(IO)
 
 core: .venv/installed
 	$(PURE) $(PYTEST) $(patsubst %,--ignore=%,$(DOORS) $(PROGRAMS) $(IO) tests/faults tests/load \

@@ -243,11 +243,12 @@ def test_pause_and_resume() -> None:
     reports: list[OSError] = []
     accepted: Queue[socket.socket] = Queue()
     with create_listener("127.0.0.1", 0) as listener:
-        acceptor = Acceptor(
-            listener, gevent.get_hub(), lambda sock, address: accepted.put(sock), reports.append
-        )
         with socket.create_connection(listener.getsockname()):
             with no_descriptors():
+                hub = gevent.get_hub()
+                acceptor = Acceptor(
+                    listener, hub, lambda sock, _: accepted.put(sock), reports.append
+                )
                 until(lambda: reports)
                 pause = acceptor._timer
                 until(lambda: acceptor._timer not in (None, pause))
@@ -261,11 +262,10 @@ def test_pause_and_resume() -> None:
 def test_stop_in_a_pause(capsys: pytest.CaptureFixture[str]) -> None:
     exhausted = Event()
     with create_listener("127.0.0.1", 0) as listener:
-        acceptor = Acceptor(
-            listener, gevent.get_hub(), lambda *args: refuse(OSError()), lambda _: exhausted.set()
-        )
         with socket.create_connection(listener.getsockname()):
             with no_descriptors():
+                hub = gevent.get_hub()
+                acceptor = Acceptor(listener, hub, pytest.fail, lambda _: exhausted.set())
                 assert exhausted.wait(PATIENCE)
             acceptor.stop()
             # Past the end of the pause.
