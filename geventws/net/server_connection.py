@@ -195,7 +195,7 @@ class ServerConnection(OpeningConnection):
             accepted = opening.accept(self, request)
             response = accepted.response
             stage = "process_response"
-            if opening.process_response is not None:
+            if opening.process_response is not None and self._protocol.state is not State.CLOSED:
                 response = opening.process_response(self, request, response) or response
                 _check_response(stage, response)
             data = response.serialize()

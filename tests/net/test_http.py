@@ -31,7 +31,7 @@ from tests.net.support import (
     uri_of,
 )
 
-GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+GET = get()
 
 
 def post(body: bytes, *headers: str) -> bytes:

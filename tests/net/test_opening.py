@@ -272,7 +272,8 @@ def test_hook_that_has_closed_the_connection(
         closed.append(ws)
         return ws.respond(403, "too late") if answers else None
 
-    with serving(pytest.fail, **{name: hook}) as server:
+    # After the first of them no other is called.
+    with serving(pytest.fail, **{name: hook, "process_response": hook}) as server:
         with RawClient(server.address, open=False) as peer:
             peer.send_bytes(peer.request())
             assert peer.sock.recv(100) == b""

@@ -6,7 +6,6 @@ import gc
 import logging
 import os
 import pathlib
-import resource
 import signal
 import time
 from typing import Any
@@ -37,6 +36,7 @@ from tests.net.support import (
     PATIENCE,
     Hold,
     Program,
+    allowing_descriptors,
     echo,
     in_thread,
     in_threads,
@@ -632,31 +632,30 @@ def greenlet_count() -> int:
 
 @pytest.mark.deadline(120)
 def test_two_thousand_idle_connections() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    count = 2000 if hard == resource.RLIM_INFINITY else min(2000, (hard - 200) // 2)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2 * count + 200), hard))
     logger = logging.Logger("quiet", logging.WARNING)
     asleep = Event()
     clients: list[RawClient] = []
-    with serving(lambda ws: asleep.wait(), logger=logger, ping_interval=None) as server:
+    with (
+        allowing_descriptors(4200),
+        serving(lambda ws: asleep.wait(), logger=logger, ping_interval=None) as server,
+    ):
         try:
             gc.collect()
             before = greenlet_count()
-            clients.extend(RawClient(server.address) for _ in range(count))
-            assert len(server.connections) == count
-            assert greenlet_count() - before <= count + 1
+            clients.extend(RawClient(server.address) for _ in range(2000))
+            assert len(server.connections) == 2000
+            assert greenlet_count() - before <= 2001
             for number, peer in enumerate(clients):
                 peer.send_frame(Opcode.PING, b"%d" % number)
             for number, peer in enumerate(clients):
                 pong = peer.recv_frame()
                 assert pong is not None
                 assert (pong.opcode, pong.data) == (Opcode.PONG, b"%d" % number)
-            assert greenlet_count() - before <= count + 1
+            assert greenlet_count() - before <= 2001
         finally:
             for peer in clients:
                 peer.close()
             asleep.set()
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_finished_connections_leave_nothing_behind() -> None:
