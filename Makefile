@@ -89,9 +89,10 @@ programs: .venv/compiled
 	GEVENTWS_TEST_PATCH=1 $(PYTEST) $(PROGRAMS)
 
 # Each kind of fault at each byte of a session, each kind of interruption at each switch; hundreds
-# of WebSockets that servers forget, ten thousand messages of all sizes.
-faults: .venv/compiled
-	GEVENTWS_TEST_LONG=1 $(PYTEST) $(FOR_LONG) tests/faults tests/wsgi tests/interop/test_sizes.py
+# of WebSockets that servers forget; with other libraries, ten thousand messages of all sizes and
+# each combination of the parameters of compression.
+faults: .venv/compiled tests/interop/node_modules
+	GEVENTWS_TEST_LONG=1 $(PYTEST) $(FOR_LONG) tests/faults tests/wsgi tests/interop
 	GEVENTWS_TEST_LONG=1 GEVENTWS_TEST_PATCH=1 $(PURE) $(PYTEST) $(FOR_LONG) tests/faults
 
 # Attacks by a thousand, and ten thousand clients for ten minutes; wants a calm machine.
