@@ -12,6 +12,7 @@ from websockets.extensions import permessage_deflate as foreign_deflate
 import geventws
 from geventws.core import deflate_negotiation as our_deflate
 from tests.interop.foreign import MESSAGES, TCP, TIMEOUT, Link, connected
+from tests.interop.suite import CLOSINGS, COMBINATIONS, TEXT, answer
 
 # Less than `close_timeout`: no closing handshake may need that.
 pytestmark = pytest.mark.deadline(9)
@@ -64,86 +65,45 @@ def test_fragments(library: Any, role: str, compression: str | None) -> None:
         assert [fragment for fragment in fragments if fragment] == ["Grü", "ße"]
 
 
-# What is asked of whom, and the parameters that come of it.
-PARAMETERS = [
-    ("client", {"server_no_context_takeover": True}, ["server_no_context_takeover"]),
-    ("client", {"client_no_context_takeover": True}, ["client_no_context_takeover"]),
-    ("client", {"server_max_window_bits": 10}, ["server_max_window_bits=10"]),
-    ("server", {"client_max_window_bits": 11}, ["client_max_window_bits=11"]),
-    ("server", {"server_no_context_takeover": True}, ["server_no_context_takeover"]),
-    ("server", {"client_no_context_takeover": True}, ["client_no_context_takeover"]),
-    ("server", {"server_max_window_bits": 9}, ["server_max_window_bits=9"]),
-    ("client", {"client_max_window_bits": 9}, ["client_max_window_bits=9"]),
-    (
-        "client",
-        {
-            "server_no_context_takeover": True,
-            "client_no_context_takeover": True,
-            "server_max_window_bits": 12,
-            "client_max_window_bits": 13,
-        },
-        [
-            "client_max_window_bits=13",
-            "client_no_context_takeover",
-            "server_max_window_bits=12",
-            "server_no_context_takeover",
-        ],
-    ),
-]
-
-
 @both_roles
-@pytest.mark.parametrize(
-    ("asked", "parameters", "negotiated"),
-    PARAMETERS,
-    ids=lambda value: "-".join(value) if isinstance(value, (dict, list)) else value,
-)
-def test_compression_parameters(
-    library: Any, role: str, asked: str, parameters: dict[str, Any], negotiated: list[str]
-) -> None:
-    """Each parameter of RFC 7692, asked by either side of the other, is agreed upon and obeyed."""
+@pytest.mark.deadline(60)
+@pytest.mark.parametrize("asking", ["server", "client"])
+def test_compression(library: Any, role: str, asking: str) -> None:
+    """What either side asks for is agreed upon and obeyed."""
     modules = {"server": our_deflate, "client": foreign_deflate}
     if role == "client":
         modules = {"server": foreign_deflate, "client": our_deflate}
-    factories = {
-        "client": modules["client"].ClientPerMessageDeflateFactory(
-            **{"client_max_window_bits": True, **(parameters if asked == "client" else {})}
-        ),
-        "server": modules["server"].ServerPerMessageDeflateFactory(
-            **(parameters if asked == "server" else {})
-        ),
-    }
-    ours = {"extensions": [factories.pop(role)]}
-    theirs = {"extensions": list(factories.values())}
-    with connected(library, role, ours=ours, theirs=theirs) as (ws, peer):
-        name, *answer = ws.response.headers["Sec-WebSocket-Extensions"].split("; ")
-        assert name == "permessage-deflate"
-        assert sorted(answer) == negotiated
-        (extension,) = peer.ws.protocol.extensions
-        theirs_is = "local" if role == "client" else "remote"
-        ours_is = "remote" if role == "client" else "local"
-        assert vars(extension).items() >= agreed(negotiated, theirs_is, ours_is).items()
-        # Larger than any window, and alike, so that the history is used where there is one.
-        text = " ".join(str(number**3) for number in range(12_000))
-        for _ in range(3):
-            ws.send(text)
-            assert peer.recv() == text
-            peer.send(text)
-            assert ws.recv() == text
+    for settings in COMBINATIONS:
+        server, client = (settings, {}) if asking == "server" else ({}, settings)
+        # Where it asks for no window, the client lets the server choose.
+        client = {**client, "client_max_window_bits": client.get("client_max_window_bits") or True}
+        factories = {
+            "server": modules["server"].ServerPerMessageDeflateFactory(**server),
+            "client": modules["client"].ClientPerMessageDeflateFactory(**client),
+        }
+        ours = {"extensions": [factories.pop(role)]}
+        theirs = {"extensions": list(factories.values())}
+        with connected(library, role, ours=ours, theirs=theirs) as (ws, peer):
+            name, *parameters = ws.response.headers["Sec-WebSocket-Extensions"].split("; ")
+            assert name == "permessage-deflate"
+            assert set(parameters) == answer(**settings)
+            (extension,) = peer.ws.protocol.extensions
+            assert vars(extension).items() >= agreed(role, **settings).items()
+            for text in TEXT, "", TEXT[-300:]:
+                ws.send(text)
+                assert peer.recv() == text
+                peer.send(text)
+                assert ws.recv() == text
 
 
-def agreed(negotiated: list[str], server: str, client: str) -> dict[str, Any]:
+def agreed(role: str, **settings: Any) -> dict[str, Any]:
     """Return the attributes that the extension of `websockets` must have."""
-    items = dict(item.partition("=")[::2] for item in negotiated)
-    return {
-        f"{server}_no_context_takeover": "server_no_context_takeover" in items,
-        f"{client}_no_context_takeover": "client_no_context_takeover" in items,
-        f"{server}_max_window_bits": int(items.get("server_max_window_bits", 15)),
-        f"{client}_max_window_bits": int(items.get("client_max_window_bits", 15)),
-    }
-
-
-CLOSINGS = [(1000, ""), (1001, "bye"), (3000, "ü" * 61), (4999, "private")]
+    attributes = {}
+    for name, value in settings.items():
+        side, _, parameter = name.partition("_")
+        seen = "remote" if side == role else "local"
+        attributes[f"{seen}_{parameter}"] = 15 if value is None else value
+    return attributes
 
 
 @both_roles
