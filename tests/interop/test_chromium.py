@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-import gevent
 import pytest
 from selenium import webdriver
 
@@ -30,90 +29,89 @@ from tests.interop.suite import (
 CLIENT = """
 const ws = new WebSocket(arguments[0]);
 ws.binaryType = "arraybuffer";
-window.received = null;
 ws.onmessage = ({ data }) => {
   const close = typeof data === "string" && data.match(/^close (\\d+) (.*)$/);
   if (close) ws.close(Number(close[1]), close[2]);
   else ws.send(data);
 };
-ws.onclose = ({ code, reason, wasClean }) => { window.received = [code, reason, wasClean]; };
+window.received = new Promise((resolve) => {
+  ws.onclose = ({ code, reason, wasClean }) => resolve([code, reason, wasClean]);
+});
 """
+
+pytestmark = pytest.mark.deadline(60)
+
+
+def page(ws: Any, request: Any) -> Any:
+    """Answer a request by a page."""
+    return ws.respond(200, "a page\n")
 
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    """A browser for all tests: it takes seconds to start."""
+    """A browser with a page of ours, for all tests: it takes seconds to start."""
     folder = tmp_path_factory.mktemp("chromium")
     with browser_in(folder, "--ignore-certificate-errors") as chromium:
+        with serving_one(process_request=page) as (server, _):
+            natively(chromium.get, f"http://127.0.0.1:{server.address[1]}/")
         yield chromium
 
 
-def page(ws: Any, request: Any) -> Any:
-    """Answer requests that are none for a WebSocket by a page."""
-    return None if "Upgrade" in request.headers else ws.respond(200, "a page\n")
+@pytest.fixture(params=["ws", "wss"])
+def tls(request: pytest.FixtureRequest, certificates: Certificates) -> Any:
+    """TLS for our server, and none."""
+    return certificates[0] if request.param == "wss" else None
 
 
 @contextlib.contextmanager
-def connected(browser: Any, tls: Any = None, **options: Any) -> Iterator[Any]:
-    """Open a page of our server, and a WebSocket in it; yield our end."""
+def connected(browser: Any, tls: Any, **options: Any) -> Iterator[Any]:
+    """Open a WebSocket in the page; yield our end."""
     options |= {"max_size": None, "close_timeout": TIMEOUT}
-    with serving_one(ssl=tls, process_request=page, **options) as (server, accepted):
-        address = f"://127.0.0.1:{server.address[1]}/"
-        natively(browser.get, f"http{'s' if tls else ''}{address}")
-        natively(browser.execute_script, CLIENT, f"ws{'s' if tls else ''}{address}")
+    with serving_one(ssl=tls, **options) as (server, accepted):
+        scheme = "wss" if tls else "ws"
+        natively(browser.execute_script, CLIENT, f"{scheme}://127.0.0.1:{server.address[1]}/")
         yield accepted.get(timeout=TIMEOUT)
 
 
 def received(browser: Any) -> Any:
     """Wait until the browser's end is closed; return code, reason, and whether that was clean."""
-    with gevent.Timeout(TIMEOUT):
-        while (closed := natively(browser.execute_script, "return window.received")) is None:
-            gevent.sleep(0.01)
-    return closed
+    return natively(browser.execute_script, "return window.received")
 
 
-@pytest.mark.deadline(60)
-@pytest.mark.parametrize("tls", [False, True])
-def test_messages(chromium: Any, certificates: Certificates, tls: bool) -> None:
-    with connected(chromium, certificates[0] if tls else None) as ws:
+def test_messages(chromium: Any, tls: Any) -> None:
+    with connected(chromium, tls) as ws:
         check_echo(ws, [*MESSAGES, *FRAGMENTED])
         assert ws.ping().wait(TIMEOUT)
 
 
-@pytest.mark.deadline(60)
-def test_compression(chromium: Any) -> None:
-    """Each combination of what a server may ask for."""
-    for settings in COMBINATIONS[::7]:
+def test_compression(chromium: Any, tls: Any) -> None:
+    """What a server may ask for is agreed upon and obeyed; a few times over TLS."""
+    chosen = [{"client_max_window_bits": 8}, *COMBINATIONS]
+    for settings in chosen[-2:] if tls else chosen:
         factory = ServerPerMessageDeflateFactory(**settings)
-        with connected(chromium, compression=None, extensions=[factory]) as ws:
+        with connected(chromium, tls, compression=None, extensions=[factory]) as ws:
             name, *parameters = ws.response.headers["Sec-WebSocket-Extensions"].split("; ")
             assert name == "permessage-deflate"
             assert set(parameters) == answer(**settings)
             check_echo(ws, [TEXT, "", TEXT[-300:]])
 
 
-@pytest.mark.deadline(60)
-@pytest.mark.parametrize(("code", "reason"), CLOSINGS, ids=lambda value: str(value)[:8])
-def test_we_close(chromium: Any, code: int, reason: str) -> None:
-    with connected(chromium) as ws:
-        ws.close(code, reason)
-        assert received(chromium) == [code, reason, True]
-        assert (ws.close_code, ws.close_reason) == (code, reason)
+def test_we_close(chromium: Any, tls: Any) -> None:
+    for code, reason in CLOSINGS:
+        with connected(chromium, tls) as ws:
+            ws.close(code, reason)
+            assert received(chromium) == [code, reason, True]
+            assert (ws.close_code, ws.close_reason) == (code, reason)
 
 
-@pytest.mark.deadline(60)
-@pytest.mark.parametrize(
+def test_they_close(chromium: Any, tls: Any) -> None:
     # Others are not for pages.
-    ("code", "reason"),
-    [(code, reason) for code, reason in CLOSINGS if code == 1000 or code >= 3000],
-    ids=lambda value: str(value)[:8],
-)
-def test_they_close(chromium: Any, code: int, reason: str) -> None:
-    with connected(chromium) as ws:
-        ws.send("last words")
-        ws.send(f"close {code} {reason}")
-        assert ws.recv(timeout=TIMEOUT) == "last words"
-        with pytest.raises(geventws.ConnectionClosed) as caught:
-            ws.recv(timeout=TIMEOUT)
-        assert caught.value.rcvd == (code, reason)
-        assert received(chromium) == [code, reason, True]
+    for code, reason in [closing for closing in CLOSINGS if closing[0] in (1000, 3000, 4999)]:
+        with connected(chromium, tls) as ws:
+            ws.send("last words")
+            ws.send(f"close {code} {reason}")
+            assert ws.recv(timeout=TIMEOUT) == "last words"
+            with pytest.raises(geventws.ConnectionClosed) as caught:
+                ws.recv(timeout=TIMEOUT)
+            assert caught.value.rcvd == (code, reason)
+            assert received(chromium) == [code, reason, True]
