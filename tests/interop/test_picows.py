@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from tests.interop.suite import COMBINATIONS, Closes, Fragments, Suite, answer
+from tests.interop.suite import COMBINATIONS, Fragments, Suite, answer
 
 
-class TestPicows(Suite, Closes, Fragments):
+class TestPicows(Suite, Fragments):
     command = [sys.executable, "-m", "tests.interop.peers.picows_peer"]
     negotiations = [
         # As a server it knows no parameters, and ignores those that it is asked for.

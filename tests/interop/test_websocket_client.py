@@ -17,6 +17,7 @@ from websocket import ABNF
 
 import geventws
 from tests.interop.foreign import MESSAGES, TCP, TIMEOUT, Link, in_background, natively
+from tests.interop.suite import CLOSINGS, over_tcp_and_tls
 
 # Less than `close_timeout`: no closing handshake may need that.
 pytestmark = pytest.mark.deadline(9)
@@ -80,9 +81,10 @@ def test_messages(connected: Connected, link: Link) -> None:
         sending.get(timeout=TIMEOUT)
 
 
-def test_their_fragments(connected: Connected) -> None:
+@over_tcp_and_tls
+def test_their_fragments(connected: Connected, link: Link) -> None:
     """Text may be cut anywhere, between the bytes of a character, too."""
-    ws, peer = connected()
+    ws, peer = connected(link)
     data = "Grüße, 世界 🌍".encode()
     opcodes = [ABNF.OPCODE_TEXT] + [ABNF.OPCODE_CONT] * (len(data) - 1)
     for number, opcode in enumerate(opcodes, 1):
@@ -98,8 +100,9 @@ def test_their_fragments(connected: Connected) -> None:
     assert pongs == sorted(set(pongs))
 
 
-def test_our_fragments(connected: Connected) -> None:
-    ws, peer = connected(fire_cont_frame=True)
+@over_tcp_and_tls
+def test_our_fragments(connected: Connected, link: Link) -> None:
+    ws, peer = connected(link, fire_cont_frame=True)
     ws.send([b"one", b"", b"two"])
     frames = [natively(peer.recv_data_frame)[1] for _ in range(4)]
     assert [frame.data for frame in frames] == [b"one", b"", b"two", b""]
@@ -123,12 +126,10 @@ def hang_up(peer: websocket.WebSocket, closing: Any) -> None:
     closing.get(timeout=TIMEOUT)
 
 
-CLOSINGS = [(1000, ""), (1001, "bye"), (3000, "ü" * 61), (4999, "private")]
-
-
+@over_tcp_and_tls
 @pytest.mark.parametrize(("code", "reason"), CLOSINGS, ids=lambda value: str(value)[:8])
-def test_we_close(connected: Connected, code: int, reason: str) -> None:
-    ws, peer = connected()
+def test_we_close(connected: Connected, link: Link, code: int, reason: str) -> None:
+    ws, peer = connected(link)
     closing = gevent.spawn(ws.close, code, reason)
     opcode, frame = natively(peer.recv_data_frame, True)
     assert opcode == ABNF.OPCODE_CLOSE
@@ -138,9 +139,10 @@ def test_we_close(connected: Connected, code: int, reason: str) -> None:
     assert ws.close_code == 1000
 
 
+@over_tcp_and_tls
 @pytest.mark.parametrize(("code", "reason"), CLOSINGS, ids=lambda value: str(value)[:8])
-def test_they_close(connected: Connected, code: int, reason: str) -> None:
-    ws, peer = connected()
+def test_they_close(connected: Connected, link: Link, code: int, reason: str) -> None:
+    ws, peer = connected(link)
     natively(peer.send, "last words")
     natively(peer.close, code, reason)
     assert ws.recv() == "last words"

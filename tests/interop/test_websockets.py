@@ -12,7 +12,7 @@ from websockets.extensions import permessage_deflate as foreign_deflate
 import geventws
 from geventws.core import deflate_negotiation as our_deflate
 from tests.interop.foreign import MESSAGES, TCP, TIMEOUT, Link, connected
-from tests.interop.suite import CLOSINGS, COMBINATIONS, TEXT, answer
+from tests.interop.suite import CLOSINGS, COMBINATIONS, TEXT, answer, over_tcp_and_tls
 
 # Less than `close_timeout`: no closing handshake may need that.
 pytestmark = pytest.mark.deadline(9)
@@ -107,18 +107,20 @@ def agreed(role: str, **settings: Any) -> dict[str, Any]:
 
 
 @both_roles
+@over_tcp_and_tls
 @pytest.mark.parametrize(("code", "reason"), CLOSINGS, ids=lambda value: str(value)[:8])
-def test_we_close(library: Any, role: str, code: int, reason: str) -> None:
-    with connected(library, role) as (ws, peer):
+def test_we_close(library: Any, role: str, link: Link, code: int, reason: str) -> None:
+    with connected(library, role, link) as (ws, peer):
         ws.close(code, reason)
         assert peer.wait_closed() == (code, reason)
         assert (ws.close_code, ws.close_reason) == (code, reason)
 
 
 @both_roles
+@over_tcp_and_tls
 @pytest.mark.parametrize(("code", "reason"), CLOSINGS, ids=lambda value: str(value)[:8])
-def test_they_close(library: Any, role: str, code: int, reason: str) -> None:
-    with connected(library, role) as (ws, peer):
+def test_they_close(library: Any, role: str, link: Link, code: int, reason: str) -> None:
+    with connected(library, role, link) as (ws, peer):
         peer.send("last words")
         peer.close(code, reason)
         assert peer.wait_closed() == (code, reason)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.interop.suite import COMBINATIONS, Closes, Fragments, Suite, answer
+from tests.interop.suite import COMBINATIONS, Fragments, Suite, answer
 
 FOLDER = pathlib.Path(__file__).parent
 
@@ -38,6 +38,6 @@ def negotiations() -> Any:
             yield role, {}, in_its_words(parameters), answer(**parameters)
 
 
-class TestWs(Suite, Closes, Fragments):
+class TestWs(Suite, Fragments):
     command = ["node", str(FOLDER / "peers" / "ws_peer.mjs")]
     negotiations = list(negotiations())

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from simple_websocket import Client, ConnectionClosed, Server
-from werkzeug.serving import make_server
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 from tests.interop.peers.talk import close_arguments, commands, say, settings
 
@@ -24,13 +24,22 @@ def echo(ws: Any, path: str) -> None:
             else:
                 ws.send(message)
     except ConnectionClosed:
+        # Its thread, which tells of a close frame, answers it after that.
+        ws.thread.join()
         say([path, ws.close_reason, ws.close_message])
 
 
-def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+class Handler(WSGIRequestHandler):
+    """Ends TCP, which simple-websocket does not, instead of waiting for another request."""
+
+    protocol_version = "HTTP/1.0"
+
+
+def app(environ: dict[str, Any], start_response: Any) -> NoReturn:
     """Accept a connection."""
     echo(Server.accept(environ), environ["PATH_INFO"])
-    return []
+    # Tells Werkzeug that there is nothing to answer any more.
+    raise ConnectionError
 
 
 def connect(uri: str) -> None:
@@ -42,7 +51,8 @@ def connect(uri: str) -> None:
 
 
 servers = [
-    make_server("127.0.0.1", 0, app, threaded=True, ssl_context=tls) for tls in (None, TLS.server)
+    make_server("127.0.0.1", 0, app, threaded=True, request_handler=Handler, ssl_context=tls)
+    for tls in (None, TLS.server)
 ]
 for server in servers:
     threading.Thread(target=server.serve_forever, daemon=True).start()
