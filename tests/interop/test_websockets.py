@@ -66,14 +66,15 @@ def test_fragments(library: Any, role: str, compression: str | None) -> None:
 
 
 @both_roles
+@over_tcp_and_tls
 @pytest.mark.deadline(60)
 @pytest.mark.parametrize("asking", ["server", "client"])
-def test_compression(library: Any, role: str, asking: str) -> None:
-    """What either side asks for is agreed upon and obeyed."""
+def test_compression(library: Any, role: str, link: Link, asking: str) -> None:
+    """What either side asks for is agreed upon and obeyed; a few times over TLS."""
     modules = {"server": our_deflate, "client": foreign_deflate}
     if role == "client":
         modules = {"server": foreign_deflate, "client": our_deflate}
-    for settings in COMBINATIONS:
+    for settings in COMBINATIONS[-2:] if link.client_ssl else COMBINATIONS:
         server, client = (settings, {}) if asking == "server" else ({}, settings)
         # Where it asks for no window, the client lets the server choose.
         client = {**client, "client_max_window_bits": client.get("client_max_window_bits") or True}
@@ -83,7 +84,7 @@ def test_compression(library: Any, role: str, asking: str) -> None:
         }
         ours = {"extensions": [factories.pop(role)]}
         theirs = {"extensions": list(factories.values())}
-        with connected(library, role, ours=ours, theirs=theirs) as (ws, peer):
+        with connected(library, role, link, ours, theirs) as (ws, peer):
             name, *parameters = ws.response.headers["Sec-WebSocket-Extensions"].split("; ")
             assert name == "permessage-deflate"
             assert set(parameters) == answer(**settings)
