@@ -14,3 +14,5 @@ class TestSimpleWebsocket(Suite):
     # As a client it ends TCP instead of answering.
     answers = {"server": (1006, "")}
     hears_answers = False
+    # Two threads of it use one TLS connection: against `websockets`, too, one in hundreds breaks.
+    fragile = {("server", "wss")}
