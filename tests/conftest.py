@@ -29,6 +29,7 @@ if os.environ.get("GEVENTWS_TEST_PATCH") == "1":
 
     monkey.patch_all()
 
+import contextlib
 import gc
 import logging
 from collections.abc import Iterator
@@ -96,17 +97,19 @@ def no_socket_left_open(request: pytest.FixtureRequest, deadline: None) -> Itera
 
 
 def open_sockets() -> set[str]:
-    """The sockets of this process, as ``socket:[inode]``; nothing where there is no /proc."""
-    sockets = set()
+    """The sockets of this process, as ``socket:[inode]``."""
+    return {target for target in open_descriptors() if target.startswith("socket:")}
+
+
+def open_descriptors() -> list[str]:
+    """What the descriptors of this process stand for; nothing where there is no /proc."""
+    targets = []
     if os.path.isdir("/proc/self/fd"):
         for descriptor in os.listdir("/proc/self/fd"):
-            try:
-                target = os.readlink(f"/proc/self/fd/{descriptor}")
-            except FileNotFoundError:  # listdir's own descriptor
-                continue
-            if target.startswith("socket:"):
-                sockets.add(target)
-    return sockets
+            # listdir's own descriptor is no more.
+            with contextlib.suppress(FileNotFoundError):
+                targets.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+    return targets
 
 
 def pytest_collection_finish() -> None:

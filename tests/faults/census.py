@@ -6,7 +6,9 @@ import contextlib
 import functools
 import gc
 import logging
+import operator
 import resource
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
@@ -14,7 +16,7 @@ import gevent
 import greenlet
 
 from geventws.net.hubs import get_hub_state
-from tests.conftest import open_sockets
+from tests.conftest import open_descriptors
 
 # Seconds until what is left must be gone.
 PATIENCE = 3
@@ -25,25 +27,37 @@ class Census(NamedTuple):
 
     greenlets: int
     watchers: int
-    sockets: int
+    descriptors: int
     streams: int
     deadlines: int
 
 
 def take_census() -> Census:
-    """Count the hub's living greenlets, watchers of sockets, sockets, and connections."""
+    """Count the hub's living greenlets, watchers of all kinds, descriptors, and connections."""
+    # The watcher that woke us lives until its callback, in which we are, is over.
+    gevent.sleep(0)
     gc.collect()
-    hub, greenlets, watchers = gevent.get_hub(), 0, 0
+    state, greenlets, watchers = get_hub_state(), 0, 0
+    # On either of gevent's loops, all kinds of watchers have one base.
+    watcher = type(state.mailbox._bell).__mro__[-2]
     for thing in gc.get_objects():
         # Not `isinstance`, which asks proxies for what they stand for.
         if issubclass(type(thing), greenlet.greenlet):
             # Native threads have a main greenlet, and its parent is none.
-            greenlets += thing.parent is hub and not thing.dead
-        elif type(thing).__name__ == "io" and "gevent.lib" in str(type(thing).__module__):
-            watchers += 1
-    state = get_hub_state()
+            greenlets += thing.parent is state.hub and not thing.dead
+        else:
+            watchers += issubclass(type(thing), watcher)
     deadlines = sum(deadline.owner is not None for deadline in state.keepalive._heap)
-    return Census(greenlets, watchers, len(open_sockets()), len(state.streams), deadlines)
+    descriptors = len(open_descriptors())
+    return Census(greenlets, watchers, descriptors, len(state.streams), deadlines)
+
+
+def begin_to_count() -> None:
+    """Let the hub have what stays once it is there: for deadlines, turns, and native threads."""
+    state = get_hub_state()
+    assert state.hub.threadpool is not None
+    state.keepalive.cancel(state.keepalive.schedule(state.keepalive, 3600))  # type: ignore[arg-type]
+    state.turns.wait()
 
 
 @contextlib.contextmanager
@@ -54,9 +68,7 @@ def nothing_left() -> Iterator[None]:
     of loggers that do not propagate when the test begins.
     """
     logger = logging.getLogger("geventws")
-    keepalive = get_hub_state().keepalive
-    # Its greenlet stays, once there is one.
-    keepalive.cancel(keepalive.schedule(keepalive, 3600))  # type: ignore[arg-type]
+    begin_to_count()
     before = take_census()
     logger.propagate = False
     logger.addHandler(silence := logging.NullHandler())
@@ -66,11 +78,12 @@ def nothing_left() -> Iterator[None]:
         logger.propagate = True
         logger.removeHandler(silence)
     after = take_census()
-    with gevent.Timeout(PATIENCE, False):
-        while any(now > then for now, then in zip(after, before, strict=True)):
-            gevent.sleep(0.02)
-            after = take_census()
-    assert all(now <= then for now, then in zip(after, before, strict=True)), (before, after)
+    # Not a timeout of gevent's, which would be counted.
+    end = time.monotonic() + PATIENCE
+    while any(map(operator.gt, after, before)) and time.monotonic() < end:
+        gevent.sleep(0.02)
+        after = take_census()
+    assert not any(map(operator.gt, after, before)), (before, after)
 
 
 T = TypeVar("T", bound=Callable[..., None])

@@ -10,7 +10,7 @@ import ssl
 from typing import Any
 
 from geventws import ConnectionClosed, Request, ServerConnection, serve
-from tests.faults.census import resident_size, take_census
+from tests.faults.census import begin_to_count, resident_size, take_census
 from tests.load.descriptors import allow_descriptors
 
 # What ``/flood`` sends, over and over.
@@ -53,6 +53,7 @@ def main() -> None:
     options = json.loads(arguments.options)
     server = serve(handler, "127.0.0.1", 0, ssl=context, process_request=tell, **options)
     allow_descriptors(arguments.descriptors)
+    begin_to_count()
     with server:
         print("port", server.address[1], "process", os.getpid(), flush=True)
         server.serve_forever()
