@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import gc
 import logging
@@ -74,15 +75,15 @@ def nothing_left() -> Iterator[None]:
     logger.addHandler(silence := logging.NullHandler())
     try:
         yield
+        after = take_census()
+        # Not a timeout of gevent's, which would be counted.
+        end = time.monotonic() + PATIENCE
+        while any(map(operator.gt, after, before)) and time.monotonic() < end:
+            gevent.sleep(0.02)
+            after = take_census()
     finally:
         logger.propagate = True
         logger.removeHandler(silence)
-    after = take_census()
-    # Not a timeout of gevent's, which would be counted.
-    end = time.monotonic() + PATIENCE
-    while any(map(operator.gt, after, before)) and time.monotonic() < end:
-        gevent.sleep(0.02)
-        after = take_census()
     assert not any(map(operator.gt, after, before)), (before, after)
 
 
@@ -100,7 +101,12 @@ def leaves_nothing(test: T) -> T:
     return checked  # type: ignore[return-value]
 
 
-def resident_size() -> int:
-    """How many bytes of memory this process has."""
-    with open("/proc/self/statm") as statm:
+def resident_size(process: int | str = "self") -> int:
+    """How many bytes of memory a process has."""
+    with open(f"/proc/{process}/statm") as statm:
         return int(statm.read().split()[1]) * resource.getpagesize()
+
+
+def return_memory() -> None:
+    """Let the C library give the system back what is free."""
+    ctypes.CDLL(None).malloc_trim(0)

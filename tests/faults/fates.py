@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import gevent
 import gevent.ssl
+from gevent import pywsgi
 
 from geventws import ConnectionClosed, InvalidStatus, Request, connect
 from geventws.testing import RawClient
@@ -104,6 +105,8 @@ def mounted(tls: bool) -> Iterator[House]:
         return websocket(environ, start_response)
 
     with served(app, tls=tls) as here:
+        # The process grows by connections alone.
+        here.server.log = here.server.error_log = pywsgi._NoopLog()
         yield House(here.server.server_port, client_tls() if tls else None)
 
 
