@@ -31,9 +31,9 @@ from tests.net.support import until
 COUNT, ROUNDS = (20_000, 10) if LONG else (150, 1)
 AT_ONCE = 50
 
-# By how much the process may grow for each connection in the second half of the rounds, in bytes:
-# less than any object takes. In the first half caches fill, and the allocator gets what it needs;
-# after it sizes vary by half of this.
+# By how much the process may grow for each connection in the second half of the rounds, in bytes.
+# In the first half caches fill, and the allocator gets what it needs; then sizes vary by half of
+# this.
 EACH = 100
 
 # Whose objects connections are made of: what gevent waits with, and TLS, too.

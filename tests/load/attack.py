@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import random
 import socket as stdlib_socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -29,77 +31,96 @@ FRAGMENTS = encode_frame(Opcode.TEXT, b"", True) + 10_000 * encode_frame(Opcode.
 
 
 @contextlib.contextmanager
-def connected(port: int, room: int | None = None) -> Iterator[Any]:
-    """A connection; ``room`` is how many bytes the kernel may keep for us."""
+def connected(port: int) -> Iterator[Any]:
+    """A connection for which the kernel keeps little."""
     with socket.socket() as sock:
-        if room is not None:
-            sock.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_RCVBUF, room)
+        sock.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_RCVBUF, 4096)
         sock.bind((next(_addresses), 0))
         sock.connect(("127.0.0.1", port))
         yield sock
 
 
-def slowloris(port: int, ready: Callable[[], None]) -> None:
+# Each attack goes on until the server hangs up.
+
+
+def slowloris(sock: Any, ready: Callable[[], None]) -> None:
     """Send a head that never ends, a byte a second."""
-    with connected(port) as sock:
-        ready()
-        gevent.sleep(random.random())
-        for char in itertools.chain(b"GET / HTTP/1.1\r\nX: ", itertools.repeat(ord("x"))):
-            sock.sendall(bytes([char]))
-            gevent.sleep(1)
+    ready()
+    # Not all in the same moment.
+    sock.settimeout(random.random())
+    for char in itertools.chain(b"GET / HTTP/1.1\r\nX: ", itertools.repeat(ord("x"))):
+        try:
+            if not sock.recv(1024):
+                return
+        except TimeoutError:
+            sock.settimeout(1)
+        sock.sendall(bytes([char]))
 
 
-def stalled_tls(port: int, ready: Callable[[], None]) -> None:
+def stalled_tls(sock: Any, ready: Callable[[], None]) -> None:
     """Begin a TLS handshake, and do not go on."""
-    with connected(port) as sock:
-        sock.sendall(HALF_A_HELLO)
-        ready()
-        sock.recv(1)
+    sock.sendall(HALF_A_HELLO)
+    ready()
+    while sock.recv(1024):
+        pass
 
 
-def deaf(port: int, ready: Callable[[], None]) -> None:
+def deaf(sock: Any, ready: Callable[[], None]) -> None:
     """Ask for a flood, and read nothing of it."""
-    with connected(port, room=4096) as sock:
-        sock.sendall(RawClient.request(path="/flood"))
-        sock.recv(16)
-        ready()
-        gevent.sleep(3600)
+    sock.sendall(RawClient.request(path="/flood"))
+    sock.recv(16)
+    ready()
+    gevent.sleep(3600)
 
 
-def fragments(port: int, ready: Callable[[], None]) -> None:
+def fragments(sock: Any, ready: Callable[[], None]) -> None:
     """Send empty fragments until the server has enough of it."""
-    with connected(port) as sock:
-        sock.sendall(RawClient.request())
-        sock.recv(1024)
-        ready()
-        while True:
-            sock.sendall(FRAGMENTS)
+    sock.sendall(RawClient.request())
+    sock.recv(1024)
+    ready()
+    while True:
+        sock.sendall(FRAGMENTS)
 
 
-def idle(port: int, ready: Callable[[], None]) -> None:
+def idle(sock: Any, ready: Callable[[], None]) -> None:
     """Connect, and do nothing."""
-    with connected(port) as sock:
-        ready()
-        sock.recv(1)
+    ready()
+    while sock.recv(1024):
+        pass
 
 
 ATTACKS = {attack.__name__: attack for attack in (slowloris, stalled_tls, deaf, fragments, idle)}
 
 
 def main(name: str, port: int, count: int) -> None:
-    """Say that all are there, and attack until the end of the process."""
+    """Attack until the end of the process.
+
+    Say that all are there; and then in JSON, once the server has hung up on all, after how many
+    seconds it first did on each.
+    """
     allow_descriptors()
     begun: set[int] = set()
+    ages: dict[int, float] = {}
 
     def ready(number: int) -> None:
-        begun.add(number)
-        if len(begun) == count:
-            print("ready", flush=True)
+        if number not in begun:
+            begun.add(number)
+            if len(begun) == count:
+                print("ready", flush=True)
+
+    def ended(number: int, age: float) -> None:
+        if number not in ages:
+            ages[number] = age
+            if len(ages) == count:
+                print(json.dumps([*ages.values()]), flush=True)
 
     def attacker(number: int) -> None:
         while True:
-            with contextlib.suppress(OSError):
-                ATTACKS[name](port, lambda: ready(number))
+            begin = time.monotonic()
+            with contextlib.suppress(OSError), connected(port) as sock:
+                with contextlib.suppress(ConnectionError):
+                    ATTACKS[name](sock, lambda: ready(number))
+                ended(number, time.monotonic() - begin)
             gevent.sleep(0.01)
 
     gevent.joinall([gevent.spawn(attacker, number) for number in range(count)])
