@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import logging
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,7 +13,7 @@ import gevent
 import pytest
 from gevent import GreenletExit
 
-from geventws import ClientConnection, ConnectionClosed, InvalidHandshake, State, connect
+from geventws import ConnectionClosed, InvalidMessage, State, connect
 from geventws.net.server import ServingGreenlet
 from tests.faults.census import leaves_nothing
 from tests.faults.interrupter import Interrupter, Interruption, at_every_switch, check_places
@@ -31,17 +33,13 @@ in_every_way = pytest.mark.parametrize(
     ids=lambda value: getattr(value, "__name__", None),
 )
 
-INTERRUPTIONS = (GreenletExit, Interruption)
-
 
 def interrupt(interrupter: Interrupter, function: Callable[[], Any]) -> Any:
-    """Run a function in the victim's greenlet; return what it returns or raises there."""
+    """Run a function in the victim's greenlet; return its result, None if it was interrupted."""
 
     def call() -> Any:
-        try:
+        with interrupter.catching():
             return function()
-        except (*INTERRUPTIONS, ConnectionClosed) as exc:
-            return exc
 
     victim = gevent.Greenlet(call)
     interrupter.is_victim = lambda glet: glet is victim
@@ -49,16 +47,34 @@ def interrupt(interrupter: Interrupter, function: Callable[[], Any]) -> Any:
         victim.start()
         victim.join(PATIENCE)
     assert victim.dead, f"it hangs at switch {interrupter.at}"
-    return victim.value
+    result = victim.get()
+    assert interrupter.caught is interrupter.thrown, f"swallowed at switch {interrupter.at}"
+    return result
 
 
-def again(function: Callable[[], Any]) -> Any:
+def again(interrupter: Interrupter, function: Callable[[], Any]) -> Any:
     """Call a function until it is not interrupted."""
     while True:
-        try:
+        with interrupter.catching():
             return function()
-        except INTERRUPTIONS:
-            continue
+
+
+@contextlib.contextmanager
+def errors_of_servers() -> Iterator[list[Any]]:
+    """What servers log as errors in a block: the types of the exceptions."""
+    types: list[Any] = []
+
+    def note(record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.ERROR:
+            types.append(record.exc_info[0] if record.exc_info else None)
+        return True
+
+    logger = logging.getLogger("geventws.server")
+    logger.addFilter(note)
+    try:
+        yield types
+    finally:
+        logger.removeFilter(note)
 
 
 def ends(ws: Any) -> bool:
@@ -76,19 +92,17 @@ def test_connect(exc: type[BaseException], tls: bool, late: int) -> None:
     at_server, at_client, scheme = secure(tls)
 
     def run(interrupter: Interrupter) -> None:
-        end = interrupt(interrupter, lambda: connect(uri_of(server, scheme), **at_client))
-        if isinstance(end, ClientConnection):
-            with end as ws:
+        ws = interrupt(interrupter, lambda: connect(uri_of(server, scheme), **at_client))
+        if not interrupter.caught:
+            with ws:
                 ws.send("hello")
                 assert ws.recv() == "hello"
-        else:
-            assert type(end) is exc
         until(lambda: not server._roster.greenlets)
 
     with serving(echo, **at_server) as server:
         places = at_every_switch(run, exc, late)
-    check_places(places, "dial", "_receive_response")
-    assert ("_shake_tls" in places) is tls
+    check_places(places, "dialing.dial", "client_connection._receive_response")
+    assert ("opening._shake_tls" in places) is tls
 
 
 @in_every_way
@@ -96,10 +110,12 @@ def test_connect(exc: type[BaseException], tls: bool, late: int) -> None:
 def test_server(exc: type[BaseException], tls: bool, late: int) -> None:
     """From accepting a connection to its end: the opening handshake, the handler, closing."""
     at_server, at_client, scheme = secure(tls)
-    code = 1001 if exc is GreenletExit else 1011
+    # A kill is no error.
+    code, errors = (1001, []) if exc is GreenletExit else (1011, [exc])
 
     def run(interrupter: Interrupter) -> None:
         interrupter.is_victim = lambda glet: type(glet) is ServingGreenlet
+        logged.clear()
         with interrupter:
             # In pieces, so that the server must wait for them.
             relay = Relay(server.address, piece=100)
@@ -110,21 +126,25 @@ def test_server(exc: type[BaseException], tls: bool, late: int) -> None:
                     assert ws.recv() == "hello"
                     ws.wait_closed(PATIENCE)
                 # The server was done, or about to be.
-                assert ws.close_code in (1000, code)
+                assert ws.close_code in ((1000, code) if interrupter.thrown else (1000,))
             except ConnectionClosed as closed:
                 # The handler was interrupted, or the handshake when the response was sent.
-                assert closed.code == code
-            except (InvalidHandshake, OSError):
-                pass
+                assert closed.code == code and interrupter.thrown
+            except (InvalidMessage, OSError):
+                # There was no response.
+                assert interrupter.thrown
             until(lambda: not server._roster.greenlets and not server._state.streams)
+        until(lambda: logged == (errors if interrupter.thrown else []))
+        assert interrupter.victim.exception is None
 
     def handler(ws: Any) -> None:
         ws.send(ws.recv())
 
-    with serving(handler, **at_server) as server:
+    with errors_of_servers() as logged, serving(handler, **at_server) as server:
         places = at_every_switch(run, exc, late)
-    check_places(places, "_receive_request", "_run", "_wait_for_message", "close")
-    assert ("_shake_tls" in places) is tls
+    check_places(places, "server_connection._receive_request", "server_connection._run")
+    check_places(places, "receiving._wait_for_message", "connection.close")
+    assert ("opening._shake_tls" in places) is tls
 
 
 @in_every_way
@@ -136,21 +156,22 @@ def test_recv(exc: type[BaseException], tls: bool, late: int) -> None:
             gevent.sleep(0.001)
         peer.close()
 
-    def receive(ws: Any) -> list[Any]:
+    def receive(interrupter: Interrupter, ws: Any) -> list[Any]:
         messages = []
         while True:
             try:
-                messages.append(again(ws.recv))
+                messages.append(again(interrupter, ws.recv))
             except ConnectionClosed as closed:
                 return [*messages, closed.code]
 
     def run(interrupter: Interrupter) -> None:
         with pair(tls=tls) as (ws, peer):
             feeder = gevent.spawn(feed, peer)
-            assert interrupt(interrupter, lambda: receive(ws)) == ["one", "two", "three", 1000]
-            feeder.join()
+            messages = interrupt(interrupter, lambda: receive(interrupter, ws))
+            assert messages == ["one", "two", "three", 1000]
+            feeder.get(timeout=PATIENCE)
 
-    check_places(at_every_switch(run, exc, late), "_wait_for_message")
+    check_places(at_every_switch(run, exc, late), "receiving._wait_for_message")
 
 
 @in_every_way
@@ -165,25 +186,23 @@ def test_recv_streaming(exc: type[BaseException], tls: bool, late: int) -> None:
         peer.send(fragments())
         peer.send("next")
 
-    def receive(ws: Any) -> tuple[list[str], str]:
+    def receive(interrupter: Interrupter, ws: Any) -> tuple[list[str], str]:
         parts = []
-        try:
+        with interrupter.catching():
             for part in ws.recv_streaming():
                 parts.append(part)
-        except INTERRUPTIONS:
-            pass
-        return parts, again(ws.recv)
+        return parts, again(interrupter, ws.recv)
 
     def run(interrupter: Interrupter) -> None:
         with pair(tls=tls) as (ws, peer):
             feeder = gevent.spawn(feed, peer)
-            parts, message = interrupt(interrupter, lambda: receive(ws))
+            parts, message = interrupt(interrupter, lambda: receive(interrupter, ws))
             # What is left of an abandoned message is discarded, and nothing else is.
             assert "abc".startswith("".join(parts))
             assert message == ("next" if parts else "abc")
-            feeder.join()
+            feeder.get(timeout=PATIENCE)
 
-    check_places(at_every_switch(run, exc, late), "recv_streaming")
+    check_places(at_every_switch(run, exc, late), "receiving.recv_streaming")
 
 
 def narrow(ws: Any, peer: Any) -> None:
@@ -202,21 +221,21 @@ def test_send(exc: type[BaseException], tls: bool, late: int) -> None:
     # The large ones must wait, and the small ones give way to others.
     messages = [*LARGE, *[b"small"] * 200]
 
-    def send_all(ws: Any) -> None:
+    def send_all(interrupter: Interrupter, ws: Any) -> None:
         for message in messages:
-            again(lambda message=message: ws.send(message))
-        again(ws.close)
+            again(interrupter, lambda message=message: ws.send(message))
+        again(interrupter, ws.close)
 
     def run(interrupter: Interrupter) -> None:
         with pair(tls=tls) as (ws, peer):
             narrow(ws, peer)
             receiver = gevent.spawn(list, peer)
-            interrupt(interrupter, lambda: send_all(ws))
+            interrupt(interrupter, lambda: send_all(interrupter, ws))
             assert receiver.get(timeout=PATIENCE) == messages
             assert ws.close_code == 1000
 
     places = at_every_switch(run, exc, late)
-    check_places(places, "_wait_for_turn", "_give_way", "close")
+    check_places(places, "stream._wait_for_turn", "sending._give_way", "connection.close")
 
 
 @in_every_way
@@ -226,14 +245,13 @@ def test_send_in_fragments(exc: type[BaseException], tls: bool, late: int) -> No
         with pair(tls=tls, server={"max_size": None}) as (ws, peer):
             narrow(ws, peer)
             receiver = gevent.spawn(receive, peer)
-            end = interrupt(interrupter, lambda: ws.send(LARGE))
-            if end is None:
+            interrupt(interrupter, lambda: ws.send(LARGE))
+            if not interrupter.caught:
                 ws.close()
                 assert receiver.get(timeout=PATIENCE) == b"".join(LARGE)
             else:
                 # A message without an end, which nobody may take for a whole one.
                 closed = receiver.get(timeout=PATIENCE)
-                assert type(end) is exc
                 assert closed.rcvd.code == 1011
                 assert closed.rcvd.reason == "error in fragmented message"
             assert ends(ws) and ends(peer)
@@ -245,7 +263,7 @@ def test_send_in_fragments(exc: type[BaseException], tls: bool, late: int) -> No
             return closed
 
     places = at_every_switch(run, exc, late)
-    check_places(places, "_send_fragments", "_wait_for_turn")
+    check_places(places, "sending._send_fragments", "stream._wait_for_turn")
 
 
 @in_every_way
@@ -256,13 +274,12 @@ def test_close(exc: type[BaseException], tls: bool, late: int) -> None:
     def run(interrupter: Interrupter) -> None:
         with pair(tls=tls) as (ws, peer):
             ws.send("last")
-            end = interrupt(interrupter, ws.close)
-            assert end is None or type(end) is exc
+            interrupt(interrupter, ws.close)
             assert peer.recv() == "last"
             assert ends(ws) and ends(peer)
             assert ws.close_code == peer.close_code == 1000
 
-    check_places(at_every_switch(run, exc, late), "_wait_ended")
+    check_places(at_every_switch(run, exc, late), "link._wait_ended")
 
 
 @in_every_way
@@ -272,13 +289,14 @@ def test_with(exc: type[BaseException], tls: bool, late: int) -> None:
 
     def use(ws: Any) -> None:
         with ws:
-            ws.ping().wait(PATIENCE)
+            assert ws.ping().wait(PATIENCE)
 
     def run(interrupter: Interrupter) -> None:
         with pair(tls=tls) as (ws, peer):
-            end = interrupt(interrupter, lambda: use(ws))
+            interrupt(interrupter, lambda: use(ws))
             assert ends(ws) and ends(peer)
-            codes = [1000] if end is None else [1000, 1001 if exc is GreenletExit else 1011]
+            codes = [1000, 1001 if exc is GreenletExit else 1011] if interrupter.caught else [1000]
             assert peer.close_code in codes
 
-    check_places(at_every_switch(run, exc, late), "wait", "__exit__", "_wait_ended")
+    places = at_every_switch(run, exc, late)
+    check_places(places, "pings.wait", "connection.__exit__", "link._wait_ended")
