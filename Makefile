@@ -53,8 +53,8 @@ demo: .venv-demo/installed
 
 # Ways in which the same tests must pass, JOBS of them at the same time, the longest first. Each run
 # of what does I/O differs from the first, which is how most programs run, in two ways at once. The
-# core has no I/O: it runs once in each build. Other libraries, and faults at each byte of a session,
-# meet the compiled build, which behaves as the plain one does: tests/fuzz and `make compliance` hold
+# core has no I/O: it runs once in each build. Other libraries, and sessions that are cut off, meet
+# the compiled build, which behaves as the plain one does: tests/fuzz and `make compliance` hold
 # them together, and `make faults` runs plain Python. The doors are never compiled, and their servers
 # run in processes of their own, patched or not: they run once, and so do the examples and the
 # command line.
@@ -88,7 +88,7 @@ core: .venv/installed
 programs: .venv/compiled
 	GEVENTWS_TEST_PATCH=1 $(PYTEST) $(PROGRAMS)
 
-# Each kind of fault at each byte of a session, each kind of interruption at each switch; hundreds
+# Each kind of fault at each byte of sessions, each kind of interruption at each switch; hundreds
 # of WebSockets that servers forget; with other libraries, ten thousand messages of all sizes and
 # each combination of the parameters of compression.
 faults: .venv/compiled tests/interop/node_modules

@@ -1,22 +1,24 @@
-"""A session that has a bit of everything, and what its two ends must have seen of it."""
+"""Sessions that together have a bit of everything, and what their two ends have seen of them."""
 
 from __future__ import annotations
 
 import logging
-from bisect import bisect_right
 from typing import Any, Self
 
 from gevent.event import Event
 
-from geventws import ConnectionClosed, ConnectionClosedOK, Opcode, ServerConnection, connect
+from geventws import (
+    ClientConnection,
+    ConnectionClosed,
+    ConnectionClosedOK,
+    ServerConnection,
+    connect,
+)
 from geventws.net.hubs import get_hub_state
 from tests.faults.relay import Relay
 from tests.net.support import PATIENCE, client_tls, server_tls, serving, until
 
 Message = str | bytes | list[str] | list[bytes]
-
-# What the client sends; the server answers each in the same form.
-MESSAGES: list[Message] = ["text", b"\x00\xff", ["fra", "gment", "s"], [b"\x00", b"\xff\xfe"]]
 
 OPEN, CLOSED, FAILED = "connection open", "connection closed", "connection handler failed"
 
@@ -26,18 +28,6 @@ def whole(message: Message) -> str | bytes:
     if isinstance(message, list):
         return type(message[0])().join(message)  # type: ignore[arg-type]
     return message
-
-
-def answer(message: str | bytes) -> Message:
-    """What the server answers: to messages that came in fragments, in fragments."""
-    prefix = "re: " if isinstance(message, str) else b"re: "
-    reply = prefix + message  # type: ignore[operator]
-    is_whole = message in MESSAGES
-    return reply if is_whole else [prefix, message]  # type: ignore[return-value]
-
-
-SENT = [whole(message) for message in MESSAGES]
-ANSWERS = [whole(answer(message)) for message in SENT]
 
 
 class End:
@@ -77,26 +67,54 @@ class End:
 
 
 class Session:
-    """A client, a relay, and a server's end."""
+    """A client, a relay, and a server's end: the client pings, and closes."""
+
+    # What the client sends; the server answers each in the same form.
+    messages: list[Message] = [
+        "message",
+        b"\x00\xff",
+        ["fra", "gment", "s"],
+        [b"\x00", b"\xff\xfe"],
+    ]
+    compression: str | None = None
 
     def __init__(self, relay: Relay) -> None:
         self.relay = relay
         self.client, self.server = End(), End()
-        # Whether the client's ping was answered.
+        self.sent = [whole(message) for message in self.messages]
+        self.answers = [whole(self.answer(message)) for message in self.sent]
+        # How many bytes the opening handshake took.
+        self.opening: dict[str, int] = {}
+        # Whether the ping was answered.
         self.ponged = False
 
+    def answer(self, message: str | bytes) -> Message:
+        """What the server answers: to messages that came in fragments, in fragments."""
+        prefix = "re:" if isinstance(message, str) else b"re:"
+        if message in self.messages:
+            return prefix + message  # type: ignore[operator, no-any-return]
+        return [prefix, message]  # type: ignore[return-value]
+
+    def end_client(self, ws: ClientConnection) -> None:
+        """Do what the client does when its last message was answered, and before it closes."""
+        self.ponged = ws.ping("heart").wait(PATIENCE)
+
+    def end_server(self, ws: ServerConnection) -> None:
+        """Do what the server does when it has answered the last message."""
+
     def play_client(self, **options: Any) -> None:
-        """Send each message when the one before was answered, then ping, and close."""
+        """Send each message when the one before was answered."""
         end = self.client
         scheme = "wss" if "ssl" in options else "ws"
         uri = f"{scheme}://{self.relay.host}:{self.relay.port}/"
         try:
-            with connect(uri, compression=None, **options) as ws:
+            with connect(uri, compression=self.compression, **options) as ws:
                 end.ws = ws
-                for message in MESSAGES:
+                self.opening = {way: len(data) for way, data in self.relay.passed.items()}
+                for message in self.messages:
                     ws.send(message)
                     end.received.append(ws.recv())
-                self.ponged = ws.ping("beat").wait(PATIENCE)
+                self.end_client(ws)
             # From now on this is what the application is told.
             ws.recv(timeout=PATIENCE)
             raise AssertionError("there was another message")
@@ -111,7 +129,9 @@ class Session:
             while True:
                 message = ws.recv()
                 end.received.append(message)
-                ws.send(answer(message))
+                ws.send(self.answer(message))
+                if len(end.received) == len(self.messages):
+                    self.end_server(ws)
         except ConnectionClosed as exc:
             end.exc = exc
             if not isinstance(exc, ConnectionClosedOK):
@@ -128,6 +148,33 @@ class Session:
             if not isinstance(end.exc, ConnectionClosedOK):
                 assert end.failed.wait(PATIENCE), "the handler's exception was not logged"
 
+    def check_undisturbed(self) -> None:
+        """Check that both ends have seen all there is."""
+        assert self.server.received == self.sent
+        assert self.client.received == self.answers
+        assert self.ponged
+        accepted = "Sec-WebSocket-Extensions" in self.client.ws.response.headers
+        assert accepted is (self.compression is not None)
+        for end in (self.client, self.server):
+            assert isinstance(end.exc, ConnectionClosedOK)
+            assert end.ws.close_code == 1000
+        assert self.client.lines(logging.INFO) == []
+        assert self.server.lines(logging.INFO) == [OPEN, CLOSED]
+
+
+class OtherSession(Session):
+    """Messages are compressed, the server pings, and closes."""
+
+    messages = ["deflated " * 4, ["deflated ", "again"]]
+    compression = "deflate"
+
+    def end_client(self, ws: ClientConnection) -> None:
+        ws.wait_closed(PATIENCE)
+
+    def end_server(self, ws: ServerConnection) -> None:
+        self.ponged = ws.ping("heart").wait(PATIENCE)
+        ws.close()
+
 
 class House(logging.Handler):
     """A server, and what both ends of each of its sessions saw.
@@ -141,11 +188,11 @@ class House(logging.Handler):
         super().__init__(level)
         # Options for `serve` and for `connect`.
         self.options: dict[str, Any] = {"ping_interval": None, **options}
-        # What only one of the two needs.
-        self.tls: dict[str, Any] = {}
+        # What only one of the two needs; a client says whether it compresses.
+        self.serving: dict[str, Any] = {"compression": "deflate"}
         self.secure: dict[str, Any] = {}
         if tls:
-            self.tls["ssl"] = server_tls()
+            self.serving["ssl"] = server_tls()
             self.secure = {"ssl": client_tls(), "server_hostname": "localhost"}
         self._sessions: dict[str, Session] = {}
         self._loggers = [logging.getLogger(f"geventws.{side}") for side in ("client", "server")]
@@ -157,7 +204,7 @@ class House(logging.Handler):
             logger.addHandler(self)
             logger.setLevel(self.level)
             logger.propagate = False
-        self.server = serving(self._serve, **self.options, **self.tls)
+        self.server = serving(self._serve, **self.options, **self.serving)
         self.server.start()
         return self
 
@@ -193,29 +240,3 @@ class House(logging.Handler):
             session.wait()
         del self._sessions[relay.host]
         return session
-
-
-class Script:
-    """What an undisturbed session, without TLS, says in one direction, and where.
-
-    Args:
-        data: its bytes.
-    """
-
-    def __init__(self, data: bytes | bytearray) -> None:
-        # Where the head ends, each message, and the close frame.
-        self.head = offset = data.index(b"\r\n\r\n") + 4
-        self.messages: list[int] = []
-        while offset < len(data):
-            first, second = data[offset : offset + 2]
-            offset += 2 + (4 if second & 0x80 else 0) + (second & 0x7F)
-            opcode = first & 0x0F
-            if first & 0x80 and opcode < Opcode.CLOSE:
-                self.messages.append(offset)
-            elif opcode == Opcode.CLOSE:
-                self.close = offset
-        assert len(self.messages) == len(MESSAGES)
-
-    def count(self, size: int) -> int:
-        """How many messages are complete in so many bytes."""
-        return bisect_right(self.messages, size)

@@ -6,25 +6,14 @@ import random
 
 import pytest
 
-from geventws import ConnectionClosedOK
 from tests.faults.relay import Relay
-from tests.faults.session import ANSWERS, CLOSED, OPEN, SENT, House, Session
-
-
-def check_undisturbed(session: Session) -> None:
-    assert session.client.received == ANSWERS
-    assert session.server.received == SENT
-    assert session.ponged
-    for end in (session.client, session.server):
-        assert isinstance(end.exc, ConnectionClosedOK)
-        assert end.ws.close_code == 1000
-    assert session.server.lines(0) == [OPEN, CLOSED]
+from tests.faults.session import House, Session
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 def test_single_bytes(tls: bool) -> None:
     with House(tls) as house:
-        check_undisturbed(house.play(Session(Relay(house.server.address, piece=1))))
+        house.play(Session(Relay(house.server.address, piece=1))).check_undisturbed()
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
@@ -34,4 +23,4 @@ def test_late_pieces(tls: bool) -> None:
         for piece in (7, 50, 300):
             delays = iter(lambda: generator.uniform(0, 0.002), None)
             relay = Relay(house.server.address, piece=piece, delays=delays)
-            check_undisturbed(house.play(Session(relay)))
+            house.play(Session(relay)).check_undisturbed()
