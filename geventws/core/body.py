@@ -12,7 +12,7 @@ import re
 from collections.abc import Generator
 
 from geventws.core.exceptions import SecurityError
-from geventws.core.head import MAX_LINE_LENGTH, MAX_NUM_HEADERS
+from geventws.core.head import MAX_LINE_LENGTH, MAX_NUM_HEADERS, show
 from geventws.core.headers import Headers
 
 __all__ = ["MAX_BODY_SIZE", "BodyReader", "body_reader", "check_request_body"]
@@ -46,11 +46,11 @@ def body_reader(status_code: int, headers: Headers) -> BodyReader | None:
     lengths = set(headers.get_all("Content-Length"))
     if "Transfer-Encoding" in headers:
         if codings.lower() != "chunked":
-            raise ValueError(f"transfer coding {codings} isn't supported")
+            raise ValueError(f"transfer coding {show(codings)} isn't supported")
         reader = _read_chunks()
     elif lengths:
         if len(lengths) > 1:
-            raise ValueError(f"several content lengths: {', '.join(sorted(lengths))}")
+            raise ValueError(f"several content lengths: {show(', '.join(sorted(lengths)))}")
         reader = _read_size(_content_length(lengths.pop()))
     else:
         reader = _read_to_end()
@@ -83,7 +83,7 @@ def check_request_body(headers: Headers, protocol: str) -> None:
 
 def _content_length(value: str) -> int:
     if not _is_size(value):
-        raise SecurityError(f"invalid content length: {value}")
+        raise SecurityError(f"invalid content length: {show(value)}")
     return _check_size(int(value))
 
 
@@ -138,7 +138,7 @@ def _chunk_size(line: bytes) -> int:
     # 7.1.1: "A recipient MUST ignore unrecognized chunk extensions."
     size = line.partition(b";")[0]
     if not _is_chunk_size(size):
-        raise SecurityError(f"invalid chunk size: {ascii(size)[2:-1]}")
+        raise SecurityError(f"invalid chunk size: {show(size.decode('iso-8859-1'))}")
     return int(size, 16)
 
 

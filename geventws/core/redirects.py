@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 from urllib.parse import urljoin
 
+from geventws.core.escaping import escape
 from geventws.core.exceptions import InvalidURI, SecurityError
 from geventws.core.headers import Headers, HeadersLike
 from geventws.core.http11 import Response
@@ -76,7 +77,7 @@ class Target:
             raise InvalidURI(location, str(exc)) from exc
         target = Target.parse(text, self.headers)
         if self.uri.secure and not target.uri.secure:
-            raise SecurityError(f"cannot follow redirect to non-secure URI {text}")
+            raise SecurityError(f"cannot follow redirect to non-secure URI {escape(text)}")
         if not self.same_origin(target):
             # Who redirects chooses who gets the request: not with what this origin is owed.
             for name in _PRIVATE_HEADERS:

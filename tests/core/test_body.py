@@ -80,10 +80,10 @@ def test_end_of_stream_inside_body(headers: Headers, data: bytes, size: int) -> 
 @pytest.mark.parametrize(
     "headers, exc_type, message",
     [
-        ({"Content-Length": "2000000"}, SecurityError, "body too large: 2000000 bytes"),
+        ({"Content-Length": "1048577"}, SecurityError, "body too large: 1048577 bytes"),
         ({"Content-Length": "+5"}, SecurityError, "invalid content length: +5"),
         ({"Content-Length": "5_0"}, SecurityError, "invalid content length: 5_0"),
-        ({"Content-Length": "\xb2"}, SecurityError, "invalid content length: \xb2"),
+        ({"Content-Length": "\xb2"}, SecurityError, r"invalid content length: \xb2"),
         ({"Content-Length": "-1"}, SecurityError, "invalid content length: -1"),
         ({"Content-Length": ""}, SecurityError, "invalid content length: "),
         ({"Content-Length": "9" * 19}, SecurityError, "invalid content length"),

@@ -86,6 +86,12 @@ def test_each_frame_has_another_masking_key() -> None:
     assert {len(key) for key in keys} == {4}
 
 
+def test_masking_keys_are_the_operating_system_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    # 5.3: "derived from a strong source of entropy".
+    monkeypatch.setattr("os.urandom", lambda size: b"\x01\x02\x03\x04"[:size])
+    assert encode_frame(BINARY, bytes(4), True)[2:] == b"\x01\x02\x03\x04" * 2
+
+
 def test_a_length_that_is_longer_than_need_be_is_understood() -> None:
     # 5.2 binds the sender: "the minimal number of bytes MUST be used to encode the length".
     assert decode_all(bytes.fromhex("827e0001") + b"a") == [(BINARY, b"a")]

@@ -554,5 +554,7 @@ def evaluate(expression: str, **environment: str) -> str:
         ),
     ],
 )
-def test_environment(expression: str, environment: dict[str, str], expected: str) -> None:
+def test_limits_from_the_environment(
+    expression: str, environment: dict[str, str], expected: str
+) -> None:
     assert evaluate(expression, **environment) == expected

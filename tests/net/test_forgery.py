@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import gevent
 import pytest
 
-from geventws import ConnectionClosed, InvalidHandshake, Opcode, connect
+from geventws import ConnectionClosed, InvalidHandshake, Opcode, ProxyError, connect
 from geventws.testing import KEY, RawClient, RawServer
-from tests.net.support import PATIENCE, serving
+from tests.net.support import HOST, PATIENCE, serving
 
-# Line ends, a terminal's commands in 7 and 8 bits, what turns the direction of writing.
+# Line ends, a terminal's commands, what turns the direction of writing: in 8 bits, which headers
+# may have, and in 7.
 EVIL_BYTES = b"x\x85FORGED \x9b31m\t\xe2\x80\xa8"
+EVIL_CONTROLS = b"x\rFORGED \x1b[31m\x7f\x08"
 EVIL_TEXT = "x\nFORGED \x1b[31m \x9b31m \x85 \u2028 \u202e\r"
 
 
@@ -68,6 +71,8 @@ def valid(*lines: bytes) -> bytes:
     ("request_bytes", "options"),
     [
         (b"GET /" + EVIL_BYTES + b" HTTP/1.1\r\nHost: x\r\n\r\n", {}),
+        (b"GET /" + EVIL_CONTROLS + b" HTTP/1.1\r\nHost: x\r\n\r\n", {}),
+        (valid(b"X-Evil: " + EVIL_CONTROLS), {}),
         (valid(b"X-Evil: " + EVIL_BYTES), {}),
         (valid(b"Origin: " + EVIL_BYTES), {"origins": ["https://good"]}),
         (valid(b"Connection: " + EVIL_BYTES), {}),
@@ -76,29 +81,86 @@ def valid(*lines: bytes) -> bytes:
         (RawClient.request().replace(b"localhost", EVIL_BYTES), {}),
         (EVIL_BYTES + b"\r\n\r\n", {}),
     ],
-    ids=["path", "header", "origin", "list", "extension", "key", "host", "no HTTP"],
+    ids=[
+        "path",
+        "path in 7 bits",
+        "header in 7 bits",
+        "header",
+        "origin",
+        "list",
+        "extension",
+        "key",
+        "host",
+        "no HTTP",
+    ],
 )
 def test_requests(log: Log, request_bytes: bytes, options: dict[str, Any]) -> None:
     ask(request_bytes, **options)
     log.check("connection closed")
 
 
-@pytest.mark.parametrize(
-    "line",
-    [b"HTTP/1.1 404 " + EVIL_BYTES, b"HTTP/1.1 404 No\r\nX-Evil: " + EVIL_BYTES, EVIL_BYTES],
-    ids=["reason", "header", "no HTTP"],
-)
-def test_responses(log: Log, line: bytes) -> None:
+def check_exception(exc: BaseException | None) -> None:
+    """What is told to the application may end in a log, too."""
+    while exc is not None:
+        assert str(exc).isprintable(), repr(exc)
+        exc = exc.__cause__
+
+
+# Heads of responses; b"%s" stands for what is evil.
+HEADS = {
+    "reason": b"HTTP/1.1 404 %s",
+    "header": b"HTTP/1.1 404 No\r\nX-Evil: %s",
+    "length": b"HTTP/1.1 404 No\r\nContent-Length: %s",
+    "lengths": b"HTTP/1.1 404 No\r\nContent-Length: 1\r\nContent-Length: %s",
+    "coding": b"HTTP/1.1 404 No\r\nTransfer-Encoding: %s",
+    "chunk": b"HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n\r\n%s",
+    "no HTTP": b"%s",
+}
+evil = pytest.mark.parametrize("evil", [EVIL_BYTES, EVIL_CONTROLS], ids=["8 bits", "7 bits"])
+
+
+@evil
+@pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
+def test_responses(log: Log, head: bytes, evil: bytes) -> None:
     with RawServer() as server:
         opening = gevent.spawn(connect, server.uri)
         with server.accept(open=False) as peer:
             server.recv_request(peer)
-            peer.send_bytes(line + b"\r\n\r\n")
+            peer.send_bytes(head % evil + b"\r\n\r\n")
         with pytest.raises(InvalidHandshake) as info:
             opening.get(timeout=PATIENCE)
-    # What is told to the application may end in a log, too.
-    assert str(info.value).isprintable() and str(info.value.__cause__).isprintable()
+    check_exception(info.value)
     log.check("= connection is CLOSED")
+
+
+@evil
+@pytest.mark.parametrize("name", [b"Upgrade", b"Connection", b"Accept", b"Protocol", b"Extensions"])
+def test_responses_that_accept(log: Log, name: bytes, evil: bytes) -> None:
+    with RawServer() as server:
+        opening = gevent.spawn(connect, server.uri, subprotocols=["b"])
+        with server.accept(open=False) as peer:
+            offered = [("Sec-WebSocket-Protocol", "a"), ("Sec-WebSocket-Extensions", "a")]
+            response = server.response(server.recv_request(peer), offered)
+            peer.send_bytes(re.sub(rb"(?<=%s: )[^\r]*" % name, lambda _: evil, response))
+        with pytest.raises(InvalidHandshake) as info:
+            opening.get(timeout=PATIENCE)
+    check_exception(info.value)
+    log.check("= connection is CLOSED")
+
+
+@evil
+@pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
+def test_responses_of_a_proxy(log: Log, head: bytes, evil: bytes) -> None:
+    with RawServer() as proxy:
+        uri = f"http://{HOST}:{proxy.address[1]}"
+        opening = gevent.spawn(connect, "ws://example.com/", proxy=uri)
+        with proxy.accept(open=False) as peer:
+            peer.sock.recv(65536)
+            peer.send_bytes(head % evil + b"\r\n\r\n")
+        with pytest.raises(ProxyError) as info:
+            opening.get(timeout=PATIENCE)
+    check_exception(info.value)
+    log.check()
 
 
 @pytest.mark.parametrize("location", [b"http://x/", b"ws://x/", b"//[", b""])
@@ -111,7 +173,7 @@ def test_redirects(log: Log, location: bytes) -> None:
             peer.send_bytes(head % (location + EVIL_BYTES))
         with pytest.raises(Exception) as info:
             opening.get(timeout=PATIENCE)
-    assert str(info.value).isprintable()
+    check_exception(info.value)
     log.check("= connection is CLOSED")
 
 

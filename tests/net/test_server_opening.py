@@ -10,6 +10,7 @@ import pytest
 from geventws import InvalidMethod, InvalidStatus, connect
 from geventws.core.server_handshake import ServerHandshake
 from geventws.net.server_opening import ServerOpening
+from geventws.testing import RawClient
 from tests.net.support import echo, serving, uri_of
 
 
@@ -39,10 +40,31 @@ ORIGINS = ["https://example.com", re.compile(r"https://[a-z]+\.example\.com"), N
     ],
 )
 def test_origins(origin: Any, accepted: bool) -> None:
-    with serving(echo, origins=ORIGINS) as server:
+    handled = []
+
+    def handler(ws: Any) -> None:
+        handled.append(ws.request.headers.get("Origin"))
+        echo(ws)
+
+    with serving(handler, origins=ORIGINS) as server:
         if accepted:
             connect(uri_of(server), origin=origin).close()
         else:
             with pytest.raises(InvalidStatus) as raised:
                 connect(uri_of(server), origin=origin)
             assert raised.value.response.status_code == 403
+    assert handled == ([origin] if accepted else [])
+
+
+@pytest.mark.parametrize("good", [0, 1])
+def test_several_origins(good: int) -> None:
+    """A good one does not help."""
+    origins = ["https://evil.org"] * 2
+    origins[good] = "https://example.com"
+    handled: list[Any] = []
+    request = RawClient.request([("Origin", origin) for origin in origins])
+    with serving(handled.append, origins=ORIGINS) as server:
+        with RawClient(server.address, open=False) as peer:
+            peer.send_bytes(request)
+            assert peer.recv_response().status_code == 400
+    assert handled == []

@@ -648,6 +648,14 @@ def test_key_update_while_the_application_is_busy(certificates: Certificates) ->
         assert peer.recv_close() is not None
 
 
+def test_versions_are_those_of_the_context(certificates: Certificates) -> None:
+    """A client that speaks no version of the server's is turned away, and others are served."""
+    with serving(certificates.for_server(version="1.3")) as server:
+        with pytest.raises(ssl.SSLError, match="(?i)alert protocol version"):
+            geventws.connect(uri(server), ssl=certificates.for_client(version="1.2"))
+        assert_serves(server, certificates)
+
+
 def test_renegotiation_is_refused(certificates: Certificates) -> None:
     """TLS 1.2 can renegotiate, to no good end: the connection fails, and others are served."""
     ended = Event()
