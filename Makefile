@@ -90,10 +90,11 @@ programs: .venv/compiled
 
 # Each kind of fault at each byte of sessions, each kind of interruption at each switch; hundreds
 # of WebSockets that servers forget; with other libraries, ten thousand messages of all sizes and
-# each combination of the parameters of compression.
+# each combination of the parameters of compression; ten thousand sessions that chance makes.
+SESSIONS = tests/faults tests/fuzz/test_stateful.py
 faults: .venv/compiled tests/interop/node_modules
-	GEVENTWS_TEST_LONG=1 $(PYTEST) $(FOR_LONG) tests/faults tests/wsgi tests/interop
-	GEVENTWS_TEST_LONG=1 GEVENTWS_TEST_PATCH=1 $(PURE) $(PYTEST) $(FOR_LONG) tests/faults
+	GEVENTWS_TEST_LONG=1 $(PYTEST) $(FOR_LONG) $(SESSIONS) tests/wsgi tests/interop
+	GEVENTWS_TEST_LONG=1 GEVENTWS_TEST_PATCH=1 $(PURE) $(PYTEST) $(FOR_LONG) $(SESSIONS)
 
 # Attacks by a thousand, and ten thousand clients for ten minutes; wants a calm machine.
 load: .venv/compiled

@@ -1,7 +1,7 @@
 """Two protocols, joined by a channel that splits, delays and cuts bytes anywhere.
 
 Hypothesis chooses what is sent, how it travels and when the channel breaks; a model decides
-what must arrive. Each run tries the same examples.
+what must arrive. `make test` always tries the same examples, `make faults` many others.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from geventws.core.messages import Fragment
 from geventws.core.output import SEND_EOF
 from geventws.core.protocol import Protocol
 from geventws.core.states import Side, State
+from tests.modes import LONG
 
 MAX_SIZE, MAX_FRAGMENTS = 300, 4
 TOO_BIG = 1009
@@ -240,11 +241,11 @@ class Channel(RuleBasedStateMachine):
 
 TestChannel = Channel.TestCase
 TestChannel.settings = settings(
-    max_examples=80,
-    stateful_step_count=30,
-    derandomize=True,
+    max_examples=10_000 if LONG else 80,
+    stateful_step_count=60 if LONG else 30,
+    derandomize=not LONG,
     # To look for a shorter example takes minutes.
-    phases=[Phase.generate],
+    phases=[Phase.generate, Phase.shrink] if LONG else [Phase.generate],
     database=None,
     deadline=None,
     suppress_health_check=list(HealthCheck),
