@@ -10,8 +10,8 @@ from geventws.core.codec import FrameDecoder
 from geventws.core.deflate import TAIL, PerMessageDeflate
 from geventws.core.frames import FIN, Opcode
 from geventws.core.messages import Fragment
-from geventws.core.protocol import Protocol
 from geventws.core.states import Side
+from tests.fuzz.builds import BUILDS
 from tests.fuzz.sessions import check_session, masked_frame
 
 TOKENS = [
@@ -67,24 +67,31 @@ def check_there_and_back(settings: int, windows: int, stream: bytes) -> None:
     bits = 9 + windows % 7
     alone = bool(settings & 1)
     setting = {"level": settings >> 1 & 7, "memLevel": 1 + (windows >> 4) % 9}
-    sender, receiver = Protocol(Side.SERVER, max_size=None), Protocol(Side.CLIENT, max_size=None)
-    sender.open([PerMessageDeflate(False, alone, 15, bits, setting, threshold=settings >> 4 & 7)])
-    receiver.open([PerMessageDeflate(alone, False, bits, 15)])
-    expected: list[Any] = []
+    outputs, expected = [], []
+    for build in BUILDS:
+        sender = build.protocol.Protocol(Side.SERVER, max_size=None)
+        receiver = build.protocol.Protocol(Side.CLIENT, max_size=None)
+        threshold = settings >> 4 & 7
+        sender.open([PerMessageDeflate(False, alone, 15, bits, setting, threshold=threshold)])
+        receiver.open([PerMessageDeflate(alone, False, bits, 15)])
+        expected = list(send(sender, stream))
+        outputs.append(b"".join(sender.data_to_send()))
+        receiver.receive_data(outputs[-1])
+        assert list(receiver.events()) == expected
+    assert outputs[0] == outputs[-1], f"{outputs[0]!r} != {outputs[-1]!r}"
+    payloads = [event if isinstance(event, bytes) else event.data for event in expected]
+    assert list(inflate(outputs[0], bits, alone)) == payloads
+
+
+def send(sender: Any, stream: bytes) -> Iterator[Any]:
+    """Send fragments, and yield what must arrive."""
     is_first = True
     for head, payload in pieces(stream):
         fin = head & FIN != 0
         opcode = Opcode.BINARY if is_first else Opcode.CONT
-        compress = {0: None, 1: True, 2: False, 3: None}[head & 3]
-        sender.send_data(opcode, payload, fin, compress)
-        whole = is_first and fin
-        expected.append(payload if whole else Fragment(payload, False, fin))
+        sender.send_data(opcode, payload, fin, [None, True, False, None][head & 3])
+        yield payload if is_first and fin else Fragment(payload, False, fin)
         is_first = fin
-    output = b"".join(sender.data_to_send())
-    receiver.receive_data(output)
-    assert list(receiver.events()) == expected
-    payloads = [event if isinstance(event, bytes) else event.data for event in expected]
-    assert list(inflate(output, bits, alone)) == payloads
 
 
 def inflate(output: bytes, bits: int, alone: bool) -> Iterator[bytes]:
