@@ -91,7 +91,8 @@ class HeadReader:
     def _check_sizes(self, end: int) -> None:
         """Check the limits, given where the current line ends, or how far it has come."""
         length = end - self._line
-        if length > MAX_LINE_LENGTH:
+        # Of two limits, the one that comes first counts, however much arrived at once.
+        if length > MAX_LINE_LENGTH and self._line + MAX_LINE_LENGTH <= MAX_HEAD_SIZE:
             too_long = HeaderLineTooLong if self._num_lines else self.first_line_too_long
             raise too_long(f"read {length} bytes, expected no more than {MAX_LINE_LENGTH} bytes")
         if end > MAX_HEAD_SIZE:

@@ -121,6 +121,12 @@ def set_limits(monkeypatch: pytest.MonkeyPatch) -> None:
             TooManyHeaders,
             "read 40 bytes of headers, expected no more than 39 bytes",
         ),
+        # A line over both limits is over that of the head first, however much arrives at once.
+        (
+            (b"x" * 14 + b"\r\n") * 2 + b"A: " + b"x" * 14,
+            TooManyHeaders,
+            "bytes of headers, expected no more than 39 bytes",
+        ),
     ],
 )
 def test_limits(
