@@ -9,6 +9,7 @@ from geventws.core.exceptions import InvalidHandshake
 from geventws.core.http11 import Request, RequestReader, Response, ResponseReader
 from geventws.core.server_handshake import ServerHandshake, log_label
 from tests.fuzz.chunks import ways_to_cut
+from tests.fuzz.limits import check_sizes, limits
 
 TOKENS = [
     b"GET / HTTP/1.1\r\n",
@@ -38,28 +39,31 @@ DATE = "Mon, 01 Jan 2024 00:00:00 GMT"
 
 
 def check(data: bytes) -> None:
-    """Read a request: the first byte chooses how it is cut."""
+    """Read a request: the first byte chooses the limits, and how it is cut."""
     if not data:
         return
-    outcomes = [read(pieces) for pieces in ways_to_cut(data[1:], data[0] % 8)]
+    small = data[0] & 0x80 != 0
+    outcomes = [read(pieces, small) for pieces in ways_to_cut(data[1:], data[0] % 8)]
     assert outcomes[1:] == outcomes[:-1], outcomes
     if isinstance(outcomes[0][0], Request):
         check_request(outcomes[0][0])
 
 
-def read(pieces: list[bytes]) -> tuple[Request | str | None, bytes, bool]:
+def read(pieces: list[bytes], small: bool) -> tuple[Request | str | None, bytes, bool]:
     """Return a request, or what is wrong; what lies behind it; and whether it is HTTP."""
     reader, rest = RequestReader(), b""
     result: Request | str | None = None
     try:
-        for number, piece in enumerate(pieces, 1):
-            head = reader.receive_data(piece)
-            if head is not None:
-                rest = reader.leftover + b"".join(pieces[number:])
-                result = Request.parse(head)
-                break
-        else:
-            result = str(reader.eof())
+        with limits(small):
+            for number, piece in enumerate(pieces, 1):
+                head = reader.receive_data(piece)
+                if head is not None:
+                    check_sizes(head)
+                    rest = reader.leftover + b"".join(pieces[number:])
+                    result = Request.parse(head)
+                    break
+            else:
+                result = str(reader.eof())
     except InvalidHandshake as exc:
         # An error may name what had arrived of a line, which depends on how it was cut.
         result = type(exc).__name__

@@ -8,9 +8,10 @@ from geventws.core.body import body_reader
 from geventws.core.client_handshake import ClientHandshake
 from geventws.core.deflate_negotiation import enable_client_permessage_deflate
 from geventws.core.exceptions import InvalidHandshake
-from geventws.core.http11 import MAX_BODY_SIZE, Response, ResponseReader
+from geventws.core.http11 import Response, ResponseReader
 from geventws.core.uri import parse_uri
 from tests.fuzz.chunks import ways_to_cut
+from tests.fuzz.limits import check_sizes, limits
 
 TOKENS = [
     b"HTTP/1.1 101 Switching Protocols\r\n",
@@ -37,33 +38,36 @@ HANDSHAKE.key = "dGhlIHNhbXBsZSBub25jZQ=="
 
 
 def check(data: bytes) -> None:
-    """Read a response: the first byte chooses how it is cut, and whether a proxy sent it."""
+    """Read a response: the first byte chooses the limits, the cuts, and whether a proxy sent it."""
     if not data:
         return
-    proxy = data[0] & 1 == 1
-    outcomes = [read(pieces, proxy) for pieces in ways_to_cut(data[1:], data[0] // 2 % 8)]
+    proxy, small = data[0] & 1 == 1, data[0] & 0x80 != 0
+    outcomes = [read(pieces, proxy, small) for pieces in ways_to_cut(data[1:], data[0] // 2 % 8)]
     assert outcomes[1:] == outcomes[:-1], outcomes
     response = outcomes[0][0]
     if isinstance(response, Response):
-        assert len(response.body) <= MAX_BODY_SIZE
         try:
             HANDSHAKE.process_response(response)
         except InvalidHandshake as exc:
             assert str(exc)
 
 
-def read(pieces: list[bytes], proxy: bool) -> tuple[Any, bytes]:
+def read(pieces: list[bytes], proxy: bool, small: bool) -> tuple[Any, bytes]:
     """Return a response, or what is wrong with it, and what lies behind it."""
     reader = ResponseReader(proxy=proxy)
     try:
-        for number, piece in enumerate(pieces, 1):
-            response = reader.receive_data(piece)
-            if response is not None:
-                # What follows a body is nobody's: the connection is closed.
-                has_body = not proxy and body_reader(response.status_code, response.headers)
-                rest = b"" if has_body else b"".join(pieces[number:])
-                return response, reader.leftover + rest
-        return reader.receive_eof(), b""
+        with limits(small):
+            for number, piece in enumerate(pieces, 1):
+                response = reader.receive_data(piece)
+                if response is not None:
+                    check_sizes(reader.head, response.body)
+                    # What follows a body is nobody's: the connection is closed.
+                    has_body = not proxy and body_reader(response.status_code, response.headers)
+                    rest = b"" if has_body else b"".join(pieces[number:])
+                    return response, reader.leftover + rest
+            response = reader.receive_eof()
+            check_sizes(reader.head, response.body)
+            return response, b""
     except EOFError as exc:
         return str(exc), b""
     except InvalidHandshake as exc:
