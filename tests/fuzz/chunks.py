@@ -15,9 +15,9 @@ def ways_to_cut(data: bytes, seed: int) -> list[list[bytes]]:
         seed: 0 cuts into single bytes; others cut at random, each always alike.
     """
     chance = random.Random(seed)
-    pieces, rest = [], data
-    while rest:
-        size = chance.choice((1, 2, 3, 7, 30, 200)) if seed else 1
-        pieces.append(rest[:size])
-        rest = rest[size:]
+    pieces, start = [], 0
+    while start < len(data):
+        stop = start + (chance.choice((1, 2, 3, 7, 30, 200)) if seed else 1)
+        pieces.append(data[start:stop])
+        start = stop
     return [[data], pieces]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from geventws.core.codec import FrameDecoder
+from geventws.core.codec import FrameDecoder, encode_header
 from geventws.core.extensions import Extension
 from geventws.core.frames import Close, Frame, Opcode
 from geventws.core.states import Side, State
@@ -20,12 +20,10 @@ KEY = b"\x37\xfa\x21\x3d"
 
 def masked_frame(head: int, payload: bytes, mask: bool) -> bytes:
     """Return a frame's bytes, which are always the same."""
-    size = len(payload)
-    length = bytes([size]) if size < 126 else b"\x7e" + size.to_bytes(2, "big")
+    header = encode_header(head, len(payload), mask)
     if not mask:
-        return bytes([head]) + length + payload
-    masked = bytes(byte ^ KEY[i % 4] for i, byte in enumerate(payload))
-    return bytes([head, length[0] | 0x80]) + length[1:] + KEY + masked
+        return header + payload
+    return header + KEY + bytes(byte ^ KEY[i % 4] for i, byte in enumerate(payload))
 
 
 def check_session(

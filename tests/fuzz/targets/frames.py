@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geventws.core.states import Side
-from tests.fuzz.sessions import check_session
+from tests.fuzz.sessions import check_session, masked_frame
 
 TOKENS = [
     b"\x81\x80\0\0\0\0",
@@ -24,17 +24,36 @@ TOKENS = [
 SIZES: list[int | None] = [None, 0, 10, 125, 126, 1000, 65535, 100_000]
 COUNTS: list[int | None] = [None, 1, 2, 3]
 
+# How often what a long frame has comes again: 60 bytes are over 64 KiB. And bytes of all frames.
+TIMES, ENOUGH = 1100, 100_000
+
 
 def check(data: bytes) -> None:
-    """Receive bytes: the first two choose the settings, the rest arrives."""
+    """Receive bytes, or frames: the first two choose the settings, the rest arrives."""
     if len(data) < 2:
         return
     settings, seed, stream = data[0], data[1], data[2:]
+    side = Side.SERVER if settings & 0x80 else Side.CLIENT
+    if settings & 0x40:
+        stream = frames(stream, side is Side.SERVER)
+        # One byte at a time, they would take seconds.
+        seed |= 1
     check_session(
         stream,
         seed,
-        Side.SERVER if settings & 0x80 else Side.CLIENT,
+        side,
         max_size=SIZES[settings & 7],
         max_fragments=COUNTS[settings >> 3 & 3],
         debug=bool(settings & 0x20),
     )
+
+
+def frames(stream: bytes, mask: bool) -> bytes:
+    """Make frames of a stream: of each the first byte, its size, 128 more if long, its payload."""
+    made = b""
+    while len(stream) >= 2 and len(made) < ENOUGH:
+        size, is_long = stream[1] & 0x7F, stream[1] & 0x80
+        payload = stream[2 : 2 + size]
+        made += masked_frame(stream[0], payload * TIMES if is_long else payload, mask)
+        stream = stream[2 + size :]
+    return made
