@@ -18,8 +18,9 @@ from tests.fuzz.keep import keep
 
 BUILD = pathlib.Path(__file__).resolve().parents[2] / "build/fuzz"
 
-# Bytes of an input: enough for two-byte lengths and a head of several lines. Seconds for one:
-# a thousand times what it takes. MiB of memory, of which the fuzzer needs 60 itself.
+# Bytes of an input: enough for a head of several lines; what is long is made of little, and limits
+# of HTTP are small for half of the inputs. Seconds for one: a thousand times what it takes. MiB
+# of memory, of which the fuzzer needs 60 itself.
 LIMITS = ["-max_len=1024", "-timeout=20", "-report_slow_units=20", "-rss_limit_mb=256"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -27,6 +28,10 @@ TOKENS = [
 
 SIZES: list[int | None] = [None, 0, 10, 1000]
 RSV1 = 0x40
+
+# Bytes of noise for each byte of a payload that stands for it, and at most: more than any window
+# has, and than 64 KiB.
+TIMES, ENOUGH = 300, 70_000
 
 
 def check(data: bytes) -> None:
@@ -84,9 +89,11 @@ def check_there_and_back(settings: int, windows: int, stream: bytes) -> None:
 
 
 def send(sender: Any, stream: bytes) -> Iterator[Any]:
-    """Send fragments, and yield what must arrive."""
+    """Send fragments, some of noise, and yield what must arrive."""
     is_first = True
     for head, payload in pieces(stream):
+        if head & 4:
+            payload = random.Random(payload).randbytes(min(TIMES * len(payload), ENOUGH))
         fin = head & FIN != 0
         opcode = Opcode.BINARY if is_first else Opcode.CONT
         sender.send_data(opcode, payload, fin, [None, True, False, None][head & 3])
