@@ -14,7 +14,7 @@ import subprocess
 import sys
 
 from tests.fuzz.corpus import TARGETS, load
-from tests.fuzz.keep import keep
+from tests.fuzz.keep import keep, reach
 
 BUILD = pathlib.Path(__file__).resolve().parents[2] / "build/fuzz"
 
@@ -30,6 +30,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=60, help="CPU time for each target")
     parser.add_argument(
         "--keep", action="store_true", help="instead, add what was reached to the corpora"
+    )
+    parser.add_argument(
+        "--reach", action="store_true", help="instead, tell how much of the core was reached"
     )
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(TARGETS))
     arguments = parser.parse_args()
@@ -68,6 +71,11 @@ def main() -> None:
     if arguments.keep:
         for target in targets:
             print(f"{target}: {keep(target, BUILD / target / 'reached')} more")
+        return
+    if arguments.reach:
+        for target in targets:
+            total, taken = reach(target, BUILD / target / "reached")
+            print(f"{target}: {taken} of {total} branches, {taken / total:.0%}")
         return
     failed = [target for target in targets if not search(target, arguments.seconds)]
     if failed:

@@ -15,6 +15,9 @@ from geventws.core.states import Side
 from tests.fuzz.builds import BUILDS
 from tests.fuzz.sessions import check_session, masked_frame
 
+# What of the core is tried.
+MODULES = ["deflate", "extensions", "messages"]
+
 TOKENS = [
     b"\xf2\x48\xcd\xc9\xc9\x07\x00",
     b"\xf2\x00\x11\x00\x00",

@@ -5,6 +5,9 @@ from __future__ import annotations
 from geventws.core.states import Side
 from tests.fuzz.sessions import check_session, masked_frame
 
+# What of the core is tried.
+MODULES = ["codec", "payload", "messages", "protocol", "closing", "journal"]
+
 TOKENS = [
     b"\x81\x80\0\0\0\0",
     b"\x82\x80\0\0\0\0",

@@ -28,6 +28,9 @@ from geventws.core.grammar import (
 from geventws.core.head import parse_head
 from geventws.core.headers import Headers, is_value
 
+# What of the core is tried.
+MODULES = ["grammar", "headers", "deflate_parameters", "deflate_negotiation"]
+
 TOKENS = [
     b"permessage-deflate",
     b"; server_no_context_takeover",

@@ -11,6 +11,9 @@ from geventws.core.server_handshake import ServerHandshake, log_label
 from tests.fuzz.chunks import ways_to_cut
 from tests.fuzz.limits import check_sizes, limits
 
+# What of the core is tried.
+MODULES = ["http11", "head", "server_handshake"]
+
 TOKENS = [
     b"GET / HTTP/1.1\r\n",
     b"\r\n\r\n",

@@ -13,6 +13,9 @@ from geventws.core.uri import parse_uri
 from tests.fuzz.chunks import ways_to_cut
 from tests.fuzz.limits import check_sizes, limits
 
+# What of the core is tried.
+MODULES = ["http11", "head", "body", "client_handshake"]
+
 TOKENS = [
     b"HTTP/1.1 101 Switching Protocols\r\n",
     b"HTTP/1.1 200 OK\r\n",

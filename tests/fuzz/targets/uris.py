@@ -10,6 +10,9 @@ from geventws.core.proxies import connect_request, parse_proxy
 from geventws.core.redirects import Target
 from geventws.core.uri import WebSocketURI, parse_uri
 
+# What of the core is tried.
+MODULES = ["uri", "redirects", "proxies"]
+
 TOKENS = [
     b"ws://",
     b"wss://",
