@@ -7,8 +7,9 @@ from typing import Any
 from geventws.core.body import body_reader
 from geventws.core.client_handshake import ClientHandshake
 from geventws.core.deflate_negotiation import enable_client_permessage_deflate
-from geventws.core.exceptions import InvalidHandshake
+from geventws.core.exceptions import InvalidHandshake, ProxyError
 from geventws.core.http11 import Response, ResponseReader
+from geventws.core.proxies import TunnelReader
 from geventws.core.uri import parse_uri
 from tests.fuzz.chunks import ways_to_cut
 from tests.fuzz.limits import check_sizes, limits
@@ -47,12 +48,23 @@ def check(data: bytes) -> None:
     proxy, small = data[0] & 1 == 1, data[0] & 0x80 != 0
     outcomes = [read(pieces, proxy, small) for pieces in ways_to_cut(data[1:], data[0] // 2 % 8)]
     assert outcomes[1:] == outcomes[:-1], outcomes
+    if proxy:
+        check_tunnel(data[1:])
     response = outcomes[0][0]
     if isinstance(response, Response):
         try:
             HANDSHAKE.process_response(response)
         except InvalidHandshake as exc:
             assert str(exc)
+
+
+def check_tunnel(data: bytes) -> None:
+    """A proxy opens the tunnel, or it is said why not."""
+    reader = TunnelReader()
+    try:
+        assert reader.receive_data(data) or reader.receive_data(b"")
+    except ProxyError as exc:
+        assert str(exc)
 
 
 def read(pieces: list[bytes], proxy: bool, small: bool) -> tuple[Any, bytes]:
