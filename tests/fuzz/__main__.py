@@ -19,7 +19,7 @@ from tests.fuzz.keep import keep, reach
 BUILD = pathlib.Path(__file__).resolve().parents[2] / "build/fuzz"
 
 # Bytes of an input: enough for a head of several lines; what is long is made of little, and limits
-# of HTTP are small for half of the inputs. Seconds for one: a thousand times what it takes. MiB
+# of HTTP are small where an input says so. Seconds for one: a thousand times what it takes. MiB
 # of memory, of which the fuzzer needs 60 itself.
 LIMITS = ["-max_len=1024", "-timeout=20", "-report_slow_units=20", "-rss_limit_mb=256"]
 
