@@ -13,6 +13,7 @@ import pytest
 
 from geventws import ConnectionClosed, InvalidHandshake, Opcode, ProxyError, connect
 from geventws.testing import KEY, RawClient, RawServer
+from tests.errors import check_error
 from tests.net.support import HOST, PATIENCE, serving
 
 # Line ends, a terminal's commands, what turns the direction of writing: in 8 bits, which headers
@@ -99,13 +100,6 @@ def test_requests(log: Log, request_bytes: bytes, options: dict[str, Any]) -> No
     log.check("connection closed")
 
 
-def check_exception(exc: BaseException | None) -> None:
-    """What is told to the application may end in a log, too."""
-    while exc is not None:
-        assert str(exc).isprintable(), repr(exc)
-        exc = exc.__cause__
-
-
 # Heads of responses; b"%s" stands for what is evil.
 HEADS = {
     "reason": b"HTTP/1.1 404 %s",
@@ -129,7 +123,7 @@ def test_responses(log: Log, head: bytes, evil: bytes) -> None:
             peer.send_bytes(head % evil + b"\r\n\r\n")
         with pytest.raises(InvalidHandshake) as info:
             opening.get(timeout=PATIENCE)
-    check_exception(info.value)
+    check_error(info.value)
     log.check("= connection is CLOSED")
 
 
@@ -144,7 +138,7 @@ def test_responses_that_accept(log: Log, name: bytes, evil: bytes) -> None:
             peer.send_bytes(re.sub(rb"(?<=%s: )[^\r]*" % name, lambda _: evil, response))
         with pytest.raises(InvalidHandshake) as info:
             opening.get(timeout=PATIENCE)
-    check_exception(info.value)
+    check_error(info.value)
     log.check("= connection is CLOSED")
 
 
@@ -159,7 +153,7 @@ def test_responses_of_a_proxy(log: Log, head: bytes, evil: bytes) -> None:
             peer.send_bytes(head % evil + b"\r\n\r\n")
         with pytest.raises(ProxyError) as info:
             opening.get(timeout=PATIENCE)
-    check_exception(info.value)
+    check_error(info.value)
     log.check()
 
 
@@ -173,7 +167,7 @@ def test_redirects(log: Log, location: bytes) -> None:
             peer.send_bytes(head % (location + EVIL_BYTES))
         with pytest.raises(Exception) as info:
             opening.get(timeout=PATIENCE)
-    check_exception(info.value)
+    check_error(info.value)
     log.check("= connection is CLOSED")
 
 

@@ -27,6 +27,7 @@ from geventws.core.grammar import (
 )
 from geventws.core.head import parse_head
 from geventws.core.headers import Headers, is_value
+from tests.errors import check_error
 
 # What of the core is tried.
 MODULES = ["grammar", "headers", "deflate_parameters", "deflate_negotiation"]
@@ -61,6 +62,7 @@ def parse(function: Callable[[str], Any], value: str) -> Any:
         return function(value)
     except InvalidHeader as exc:
         assert exc.name
+        check_error(exc)
         return None
 
 
@@ -97,12 +99,13 @@ def check_upgrade_headers(value: str) -> None:
     try:
         headers["Connection"] = connection
         headers["Upgrade"] = upgrade
-    except ValueError:
+    except ValueError as exc:
+        check_error(exc)
         return
     try:
         check_upgrade(headers)
     except InvalidHandshake as exc:
-        assert str(exc)
+        check_error(exc)
 
 
 def check_head(value: str) -> None:
@@ -112,7 +115,8 @@ def check_head(value: str) -> None:
         name, _, text = line.partition(":")
         try:
             headers[name] = text.strip(" \t")
-        except ValueError:
+        except ValueError as exc:
+            check_error(exc)
             continue
     first_line, read = parse_head(b"first line\r\n" + headers.serialize())
     assert first_line == "first line"
@@ -132,7 +136,8 @@ def check_extensions(value: str) -> None:
         for _, params in offers:
             try:
                 parameters = DeflateParameters.parse(params, is_offer=is_offer)
-            except NegotiationError:
+            except NegotiationError as exc:
+                check_error(exc)
                 continue
             again = DeflateParameters.parse(parameters.serialize(), is_offer=is_offer)
             assert again == parameters
@@ -158,7 +163,8 @@ def check_negotiation(value: str) -> None:
         try:
             answer, theirs = server.process_request_params([*offer, *extra[1]], [])
             ours = client.process_response_params(answer, [])
-        except NegotiationError:
+        except NegotiationError as exc:
+            check_error(exc)
             continue
         assert ours.local_max_window_bits <= theirs.remote_max_window_bits
         assert theirs.local_max_window_bits <= ours.remote_max_window_bits

@@ -8,6 +8,7 @@ from geventws.core.deflate_negotiation import enable_server_permessage_deflate
 from geventws.core.exceptions import InvalidHandshake
 from geventws.core.http11 import Request, RequestReader, Response, ResponseReader
 from geventws.core.server_handshake import ServerHandshake, log_label
+from tests.errors import check_error
 from tests.fuzz.chunks import ways_to_cut
 from tests.fuzz.limits import check_sizes, limits
 
@@ -68,7 +69,8 @@ def read(pieces: list[bytes], small: bool) -> tuple[Request | str | None, bytes,
             else:
                 result = str(reader.eof())
     except InvalidHandshake as exc:
-        # An error may name what had arrived of a line, which depends on how it was cut.
+        check_error(exc)
+        # It may name what had arrived of a line, which depends on how it was cut.
         result = type(exc).__name__
         check_answer(HANDSHAKE.refuse(exc, date=DATE))
         assert log_label(exc)
@@ -81,6 +83,7 @@ def check_request(request: Request) -> None:
     try:
         accepted = HANDSHAKE.accept(request, date=DATE)
     except InvalidHandshake as exc:
+        check_error(exc)
         check_answer(HANDSHAKE.refuse(exc, date=DATE))
         assert log_label(exc)
     else:

@@ -9,6 +9,7 @@ from geventws.core.http11 import Request
 from geventws.core.proxies import connect_request, parse_proxy
 from geventws.core.redirects import Target
 from geventws.core.uri import WebSocketURI, parse_uri
+from tests.errors import check_error
 
 # What of the core is tried.
 MODULES = ["uri", "redirects", "proxies"]
@@ -54,7 +55,8 @@ def check_uri(text: str) -> None:
     try:
         uri = parse_uri(text)
     except InvalidURI as exc:
-        assert exc.uri == text and exc.msg
+        assert exc.uri == text
+        check_error(exc)
         return
     check_request(uri)
     # Taken apart again, it is the same.
@@ -94,7 +96,7 @@ def check_redirect(text: str) -> None:
     try:
         target = HOME.redirect(text)
     except (InvalidURI, SecurityError) as exc:
-        assert str(exc)
+        check_error(exc)
         return
     check_request(target.uri)
     assert target.uri.secure
@@ -108,7 +110,8 @@ def check_proxy(text: str) -> None:
     try:
         proxy = parse_proxy(text)
     except InvalidProxy as exc:
-        assert exc.proxy == text and exc.msg
+        assert exc.proxy == text
+        check_error(exc)
         return
     check_host(proxy.host, proxy.port)
     head = connect_request(proxy, HOME.uri, "agent").serialize()
