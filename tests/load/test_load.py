@@ -32,7 +32,7 @@ MANY = 1000 if LONG else 30
 TALKING, COMING = 10, 2
 
 # For how long their latency is measured, in seconds.
-DURATION = 10.0 if LONG else 0.3
+DURATION = 10.0 if LONG else 0.1
 
 # How much longer the slowest hundredth may take than without an attack, of messages on connections
 # that are open, and of openings.
