@@ -36,6 +36,7 @@ __all__ = [
     "Suite",
     "answer",
     "check_echo",
+    "check_they_close",
     "over_tcp_and_tls",
     "parametrize",
     "serving_one",
@@ -174,6 +175,16 @@ def serving_one(**options: Any) -> Iterator[tuple[Any, Any]]:
             done.set()
 
 
+def check_they_close(ws: Any, code: int, reason: str) -> None:
+    """Ask the peer to close, and check that it does, after its last message."""
+    ws.send("last words")
+    ws.send(f"close {code} {reason}")
+    assert ws.recv(timeout=TIMEOUT) == "last words"
+    with pytest.raises(geventws.ConnectionClosed) as caught:
+        ws.recv(timeout=TIMEOUT)
+    assert caught.value.rcvd == (code, reason)
+
+
 class Suite:
     """The tests; a subclass says what the peer is and can do."""
 
@@ -215,12 +226,7 @@ class Suite:
     def test_they_close(self, peer: Peer, role: str, scheme: str) -> None:
         for code, reason in CLOSINGS:
             with peer.open(role, scheme) as ws:
-                ws.send("last words")
-                ws.send(f"close {code} {reason}")
-                assert ws.recv(timeout=TIMEOUT) == "last words"
-                with pytest.raises(geventws.ConnectionClosed) as caught:
-                    ws.recv(timeout=TIMEOUT)
-                assert caught.value.rcvd == (code, reason)
+                check_they_close(ws, code, reason)
                 if self.hears_answers:
                     assert peer.received(ws)[0] == code
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from selenium import webdriver
 
-import geventws
 from geventws.core.deflate_negotiation import ServerPerMessageDeflateFactory
 from tests.examples.support import browser_in
 from tests.interop.foreign import TIMEOUT, natively
@@ -22,6 +21,7 @@ from tests.interop.suite import (
     Certificates,
     answer,
     check_echo,
+    check_they_close,
     serving_one,
 )
 
@@ -108,10 +108,5 @@ def test_they_close(chromium: Any, tls: Any) -> None:
     # Others are not for pages.
     for code, reason in [closing for closing in CLOSINGS if closing[0] in (1000, 3000, 4999)]:
         with connected(chromium, tls) as ws:
-            ws.send("last words")
-            ws.send(f"close {code} {reason}")
-            assert ws.recv(timeout=TIMEOUT) == "last words"
-            with pytest.raises(geventws.ConnectionClosed) as caught:
-                ws.recv(timeout=TIMEOUT)
-            assert caught.value.rcvd == (code, reason)
+            check_they_close(ws, code, reason)
             assert received(chromium) == [code, reason, True]
